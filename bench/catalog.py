@@ -1,0 +1,132 @@
+"""From what a person types to the models meant: names, globs, files and near matches."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import plugins
+from bench.cache import Cache, versions
+from bench.errors import BenchError, Unavailable, UsageError, unknown
+from bench.launch import ChildError, call
+from bench.messages import Names
+from bench.modelref import ZOOS, ModelRef
+from bench.timing import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Seconds a source may take to list itself.
+_PATIENCE = 120.0
+
+
+def names(source: str, cache: Cache) -> list[str]:
+    """Every model of a source, sorted; from an index made once per installed version."""
+    key = [source, versions(("frontier-bench", *plugins.exporter(source).packages))]
+    known = cache.get("names", key, list[str])
+    if known is None:
+        try:
+            known = call(Names(source), list[str], Deadline.after(_PATIENCE))
+        except ChildError as failed:
+            kind = Unavailable if failed.kind == Unavailable.kind else BenchError
+            raise kind(f"models of {source} cannot be listed: {failed}") from failed
+        with suppress(OSError, BenchError):  # an index that cannot be kept is made again
+            cache.put("names", key, known)
+    return known
+
+
+def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[str]]:
+    """`source:name` of every model that a pattern names (all without one), and the reasons of the
+    sources that could not be listed."""
+    wanted = list(patterns) or ["*"]
+    found, problems = [], []
+    for source in plugins.find("exporters"):
+        try:
+            every = names(source, cache)
+        except Unavailable as refusal:
+            problems.append(str(refusal))
+            continue
+        for name in every:
+            full = f"{source}:{name}"
+            if any(_fits(full, pattern) or _fits(name, pattern) for pattern in wanted):
+                found.append(full)
+    return found, problems
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a glob names a model. A tagged variant is meant only by a pattern with a dot: 50
+    tags of one architecture are one point to most people."""
+    return fnmatchcase(name, pattern) and ("." in pattern or "." not in name)
+
+
+def resolve(patterns: Iterable[str], cache: Cache) -> list[str]:
+    """The models that the patterns name, each once, every one with its source.
+
+    Raises UsageError, with the near matches, for a pattern that names nothing.
+    """
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        chosen |= dict.fromkeys(_resolve(pattern, cache))
+    return list(chosen)
+
+
+def _resolve(pattern: str, cache: Cache) -> list[str]:
+    ref = ModelRef.parse(pattern)
+    if ref.source == "onnx":
+        return _files(ref.name)
+    if ref.source is None:
+        return _in_zoos(ref.name, cache)
+    if ref.source not in plugins.find("exporters"):
+        raise unknown("model source", ref.source, plugins.find("exporters"), "bench list models")
+    every = names(ref.source, cache)
+    if not every:  # a source that cannot list itself says on describing what it lacks
+        return [pattern]
+    found = _among(ref.name, every)
+    if not found:
+        near = [f"{ref.source}:{name}" for name in every]
+        raise unknown("model", pattern, near, f"bench list models '{ref.source}:*'")
+    return [f"{ref.source}:{name}" for name in found]
+
+
+def _in_zoos(name: str, cache: Cache) -> list[str]:
+    """A bare name belongs to the first zoo that has it."""
+    searched: list[str] = []
+    missing: list[Unavailable] = []
+    for zoo in ZOOS:
+        try:
+            every = names(zoo, cache)
+        except Unavailable as refusal:
+            missing.append(refusal)
+            continue
+        if found := _among(name, every):
+            return [f"{zoo}:{each}" for each in found]
+        searched += every
+    if Path(name).is_file():
+        raise UsageError(f"{name} is a file, but not called *.onnx: an ONNX file was expected")
+    if missing:
+        raise missing[0]
+    raise unknown("model", name, [*searched, *_builtin(cache)], "bench list models")
+
+
+def _builtin(cache: Cache) -> list[str]:
+    return [f"builtin:{name}" for name in names("builtin", cache)]
+
+
+def _among(name: str, every: list[str]) -> list[str]:
+    if has_magic(name):
+        return [each for each in every if _fits(each, name)]
+    return [name] if name in every else []
+
+
+def _files(name: str) -> list[str]:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return [name]
+    found = sorted(glob(str(path))) if has_magic(name) else []  # noqa: PTH207 (a whole path)
+    if not found:
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"{name} {problem}: an ONNX file was expected")
+    return found

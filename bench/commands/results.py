@@ -1,0 +1,73 @@
+"""What is done with results: show, report, export, import."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.commands.common import StoreOption, open_store, print_json, public
+from bench.errors import UsageError
+
+
+def show(result: Annotated[str, typer.Argument(help="Id.")], store: StoreOption = None) -> None:
+    """All that is known of one result, raw samples excepted, as JSON."""
+    print_json(public([open_store(store).get(result)])[0])
+
+
+def report(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("bench-report"),
+    form: Annotated[
+        list[str] | None,
+        typer.Option("--format", "-f", help="png, svg, pdf, md, csv; all of them."),
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", "-t", help="Only this target.")] = None,
+    store: StoreOption = None,
+) -> None:
+    """Draw the accuracy-latency frontier and write the table."""
+    from bench import reporting
+
+    rows = public(open_store(store).read(target=target))
+    for path in reporting.write(rows, out, form):
+        print(path)
+
+
+class ExportFormat(str, Enum):
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+
+
+def export_results(
+    form: Annotated[
+        ExportFormat, typer.Option("--format", "-f", help="jsonl is lossless.")
+    ] = ExportFormat.jsonl,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File; default: standard output.")
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Write all results as JSON lines, CSV or Parquet."""
+    from bench import transfer
+
+    results = open_store(store).read()
+    if out is not None:
+        transfer.write_file(results, form.value, out)
+    elif form is ExportFormat.parquet:
+        raise UsageError("Parquet is binary: give --out FILE")
+    else:
+        transfer.write(results, form.value, sys.stdout)
+
+
+def import_results(
+    file: Annotated[Path, typer.Argument(help="What `bench export --format jsonl` wrote.")],
+    store: StoreOption = None,
+) -> None:
+    """Add exported results to the store; what it has already is left as it is."""
+    from bench import present, transfer
+
+    new, known = transfer.copy(transfer.read(file), open_store(store))
+    present.say(f"{new} results imported, {known} were there already")

@@ -1,0 +1,152 @@
+"""`bench run`: measure models on targets."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from enum import Enum
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench import debug
+from bench.commands.common import JsonOption, StoreOption, open_cache, open_store, print_json
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bench.records import Option
+
+
+class WindowChoice(str, Enum):
+    device = "device"
+    io = "io"
+
+
+def run(
+    model: Annotated[
+        list[str],
+        typer.Option("--model", "-m", help="source:name[.weights], a file, a name or a glob."),
+    ],
+    target: Annotated[
+        list[str], typer.Option("--target", "-t", help="A target's name, or a glob.")
+    ],
+    weights: Annotated[
+        str, typer.Option(help="pretrained, random, or a file (safetensors or state dict).")
+    ] = "pretrained",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of labelled images to measure accuracy on.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Evaluate on at most so many images.")
+    ] = None,
+    calibration: Annotated[
+        int, typer.Option(min=1, help="Calibrate int8 on at most so many images.")
+    ] = 256,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 1,
+    window: Annotated[
+        WindowChoice, typer.Option(help="What is timed: the step, or copies in and out too.")
+    ] = WindowChoice.device,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; default: the usable physical cores.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Fresh processes, measured in turns.")] = 3,
+    min_seconds: Annotated[
+        float, typer.Option(min=0.01, help="Seconds of samples at least, over all processes.")
+    ] = 3.0,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.01, help="Stop after so many seconds of samples.")
+    ] = 10.0,
+    rel_error: Annotated[
+        float, typer.Option(min=0.0001, help="Wanted half-width of the 95 % interval, a share.")
+    ] = 0.01,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds one job may take in all.")
+    ] = 1800.0,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="KEY=VALUE for the target's runner."),
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option(help="Run on other hardware than the target's; recorded as what it is.")
+    ] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Make every artifact anew.")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure latency and accuracy of models on targets: one row for every pair."""
+    from bench import campaign, catalog, pipeline, present, targets
+    from bench import data as datasets
+    from bench.records import Data, Job, Procedure
+
+    for seconds in (min_seconds, max_seconds, rel_error, timeout):
+        if not isfinite(seconds):
+            raise UsageError(f"{seconds} is no number of seconds, and no share")
+    if data is not None:
+        datasets.require_folder(data)
+    chosen = targets.select(target, _options(option or []))
+    models = catalog.resolve(model, open_cache())
+    procedure = Procedure(
+        batch=batch,
+        window=window.value,
+        processes=processes,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        rel_error=rel_error,
+        threads=threads,
+        timeout_seconds=timeout,
+    )
+    labelled = Data(str(data.resolve()) if data else None, limit, calibration)
+    jobs = [Job(each, on, weights, procedure, labelled) for each in models for on in chosen]
+    progress = present.Progress(len(jobs))
+    settings = pipeline.Settings(
+        cache=open_cache().root,
+        fresh=no_cache,
+        anyway=anyway,
+        on_stage=progress.at,
+        on_details=debug.details,
+    )
+    finished = campaign.Campaign(open_store(store), settings, progress.start, progress.finish)
+    try:
+        finished.run(jobs)
+        status = campaign.exit_status(finished.rows)
+    except KeyboardInterrupt:
+        present.say(f"\nbench: interrupted; {len(finished.rows)} of {len(jobs)} jobs are stored")
+        status = 130
+    finally:
+        _print_results(finished.rows, as_json, several=len(jobs) > 1)
+    raise typer.Exit(status)
+
+
+def _options(pairs: Iterable[str]) -> dict[str, Option]:
+    """KEY=VALUE, the value read as a number or true/false where it is one."""
+    options: dict[str, Option] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--option {pair!r}: KEY=VALUE was expected")
+        options[key] = _value(text)
+    return options
+
+
+def _value(text: str) -> Option:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            number = kind(text)
+            return number if isfinite(number) else text
+    return text
+
+
+def _print_results(rows: list[dict[str, Any]], as_json: bool, *, several: bool) -> None:
+    from bench import present
+
+    present.notes(rows)
+    if as_json:
+        print_json(rows if several else rows[0] if rows else None)
+    elif rows:
+        present.results(rows)
+    present.problems(rows)

@@ -1,0 +1,133 @@
+"""What is fed to a network: a rotating pool for timing, and calibration data for quantizing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from bench import data, timing
+from bench.cache import artifact
+from bench.errors import StageError
+from bench.preprocess import to_input
+
+if TYPE_CHECKING:
+    from bench.contracts import Array, Dataset, Feed
+    from bench.records import Artifact, Model, TensorSpec
+
+#: Distinct inputs in the pool, fewer where they would take more than POOL_BYTES together.
+POOL = 32
+POOL_BYTES = 64 << 20
+#: Images calibrated on when there is no data: their ranges are no dataset's, so more is no better.
+SYNTHETIC = 32
+
+
+def feeds(model: Model, dataset: Dataset | None, n: int) -> Iterator[Feed]:
+    """Up to `n` feeds of batch 1: calibration images of the dataset, or synthetic ones."""
+    if model.preprocess is None:
+        rng = np.random.default_rng(0)
+        for _ in range(n):
+            yield {spec.name: _synthetic(spec, rng) for spec in model.inputs}
+        return
+    how, name = model.preprocess, model.inputs[0].name
+    real = _with_images(dataset)
+    for image in real.calibration(n) if real else islice(_synthetic_images(), n):
+        yield {name: to_input(image, how)[None]}
+
+
+def _with_images(dataset: Dataset | None) -> Dataset | None:
+    """The dataset, where it can spare images at all: a folder of three cannot."""
+    return dataset if dataset and dataset.calibration_size else None
+
+
+def write_pool(model: Model, dataset: Dataset | None, to: Path) -> Artifact:
+    """The inputs that timing rotates through, as one .npz of arrays with the pool's axis first."""
+    with timing.lap() as taken:
+        first = next(feeds(model, dataset, 1))
+        size = sum(array.nbytes for array in first.values())
+        n = max(2, min(POOL, POOL_BYTES // size))
+        pool = list(feeds(model, dataset, n))
+        path = to / "pool.npz"
+        columns: dict[str, Any] = {
+            name: np.concatenate([feed[name] for feed in pool]) for name in first
+        }
+        np.savez(path, **columns)
+    return artifact(path, form="npz", made_by="bench", build_s=taken.seconds)
+
+
+def read_pool(pool: Artifact, batch: int) -> list[Feed]:
+    """The pool as feeds of a batch size: consecutive inputs, round and round."""
+    with np.load(pool.path) as arrays:
+        columns = {name: arrays[name] for name in arrays.files}
+    n = len(next(iter(columns.values())))
+    order = cycle(range(n))
+    chosen = [list(islice(order, batch)) for _ in range(n if batch == 1 else max(2, n // batch))]
+    return [{name: column[rows] for name, column in columns.items()} for rows in chosen]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a quantizer learns activation ranges from (`bench.contracts.Calibration`). `real` says
+    whether it is images of the data that the model is for."""
+
+    source: str
+    real: bool
+    n: int
+    fingerprint: str
+    _feeds: Callable[[], Iterator[Feed]]
+
+    @classmethod
+    def of(cls, model: Model, dataset: Dataset | None, n: int) -> Calibration:
+        images = _with_images(dataset) if model.preprocess else None
+        if images:
+            source, count = f"{images.name} calibration images", min(n, images.calibration_size)
+        else:
+            source, count = "synthetic images" if model.preprocess else "random inputs", SYNTHETIC
+        key = [source, data.fingerprint(images), count, msgspec.to_builtins(model.preprocess)]
+        name = hashlib.sha256(msgspec.json.encode(key)).hexdigest()
+        return cls(source, bool(images), count, name, lambda: feeds(model, images, count))
+
+    def feeds(self) -> Iterator[Feed]:
+        """One image a feed, batch 1."""
+        return self._feeds()
+
+
+def _synthetic_images(size: int = 256) -> Iterator[Image.Image]:
+    """Endless RGB images of noise whose amplitude falls as 1/f, as that of natural images does
+    (Field 1987, "Relations between the statistics of natural images and the response properties of
+    cortical cells")."""
+    rng = np.random.default_rng(0)
+    frequencies = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
+    frequencies[0, 0] = 1.0 / size
+    while True:
+        spectrum = np.fft.rfft2(rng.standard_normal((3, size, size))) / frequencies
+        noise = np.fft.irfft2(spectrum, s=(size, size))
+        noise = 127.5 + 60 * (noise - noise.mean()) / noise.std()
+        yield Image.fromarray(noise.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _synthetic(spec: TensorSpec, rng: np.random.Generator) -> Array:
+    """One random input of batch 1 for a network of which only the ONNX signature is known."""
+    batch, *rest = spec.shape or (None,)
+    fixed = [size for size in rest if size is not None]
+    if len(fixed) < len(rest):
+        raise StageError(
+            "free-shape",
+            f"input {spec.name!r} has the free shape {spec.shape}: only the batch may be free; fix "
+            "the rest, for example with `python -m onnxruntime.tools.make_dynamic_shape_fixed`",
+        )
+    shape = (batch or 1, *fixed)
+    kind = np.dtype(spec.dtype)
+    if kind.kind == "f":
+        return rng.standard_normal(shape).astype(kind)
+    # Bytes are mostly pixels; wider integers are mostly indices, of which only the lowest are safe.
+    return rng.integers(0, 127 if kind.kind in "iu" and kind.itemsize == 1 else 2, shape).astype(
+        kind
+    )

@@ -1,0 +1,173 @@
+"""The parent's side: a fresh child process for each request; the parent sleeps while it works."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from bench.errors import BenchError
+from bench.messages import At, Command, Done, Failed, Found, Reply, Request
+from bench.records import Failure, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.timing import Deadline
+
+T = TypeVar("T")
+
+# `-c` and `-m` put the current folder on the import path, where a user's own `runners` or
+# `exporters` would shadow ours (-P forbids that, but only since Python 3.11).
+_START = "import sys; sys.path[:] = filter(None, sys.path); from bench.child import main; main()"
+
+
+class ChildError(BenchError):
+    """A child reported a failure, died, or was stopped."""
+
+    def __init__(self, failure: Failure, details: str) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.kind = failure.kind
+        #: Traceback and the end of standard error, for `--debug`.
+        self.details = details
+
+
+class Child:
+    """A fresh process that works on one request, and on commands where it takes any.
+
+    Use it as a context: at its end the process and all that it started are killed.
+    """
+
+    def __init__(
+        self, request: Request, on_reply: Callable[[At | Found], None] = lambda _: None
+    ) -> None:
+        self._on_reply = on_reply
+        self._stage: Stage = "target"
+        self._oom_kills = _oom_kills()
+        self._decoder = msgspec.json.Decoder(Reply)
+        self._pending: list[bytes] = [b""]
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            # Its own session: Ctrl-C reaches the parent alone, which then ends the child and all
+            # that the child has started.
+            start_new_session=True,
+        )
+        self._send(request)
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+        self._stdout.close()
+        self._stderr.close()
+
+    def ask(self, command: Command, answer: type[T], deadline: Deadline) -> T:
+        """Give a command and return what it answers."""
+        self._send(command)
+        return self.answer(answer, deadline)
+
+    def answer(self, kind: type[T], deadline: Deadline) -> T:
+        """What the child answers to what it was asked last.
+
+        Raises ChildError for whatever else happens to it: an error it reports, a crash, a signal,
+        an out-of-memory kill, or the deadline.
+        """
+        while (line := self._line(deadline)) is not None:
+            reply = self._decoder.decode(line)
+            if isinstance(reply, Done):
+                return msgspec.convert(reply.value, kind)
+            if isinstance(reply, Failed):
+                details = f"{reply.traceback}\n{_tail(self._stderr)}"
+                raise ChildError(reply.failure, details)
+            if isinstance(reply, At):
+                self._stage = reply.stage
+            self._on_reply(reply)
+        try:
+            status = self._process.wait(timeout=deadline.left())
+            failure = self._death(status)
+        except subprocess.TimeoutExpired:
+            failure = Failure(self._stage, "timeout", "the time limit ran out: raise --timeout")
+        raise ChildError(failure, _tail(self._stderr))
+
+    def _send(self, message: Request | Command) -> None:
+        with suppress(BrokenPipeError):  # it has died; its end says why
+            self._stdin.write(msgspec.json.encode(message) + b"\n")
+            self._stdin.flush()
+
+    def _line(self, deadline: Deadline) -> bytes | None:
+        """The next line, None when the child has closed its end or the deadline has passed."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stdout, selectors.EVENT_READ)
+            while len(self._pending) < 2:
+                if not selector.select(deadline.left()):
+                    return None
+                chunk = os.read(self._stdout.fileno(), 1 << 16)
+                if not chunk:
+                    return None
+                self._pending = [*self._pending[:-1], *(self._pending[-1] + chunk).split(b"\n")]
+        return self._pending.pop(0)
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _death(self, status: int) -> Failure:
+        """What to say of a child that ended without an answer."""
+        said = [line.strip() for line in _tail(self._stderr).splitlines() if line.strip()]
+        hint = f" ({said[-1][:200]})" if said else ""
+        if status == -signal.SIGKILL and _oom_kills() > self._oom_kills:
+            return Failure(self._stage, "oom", "the kernel killed the process: out of memory")
+        if status < 0:
+            name = signal.Signals(-status).name
+            return Failure(self._stage, "crash", f"the process was killed by {name}{hint}")
+        return Failure(self._stage, "crash", f"the process ended with status {status}{hint}")
+
+
+def call(
+    request: Request,
+    answer: type[T],
+    deadline: Deadline,
+    on_reply: Callable[[At | Found], None] = lambda _: None,
+) -> T:
+    """Have a fresh child do one request and return what it answers."""
+    with Child(request, on_reply) as child:
+        return child.answer(answer, deadline)
+
+
+def _tail(stderr: IO[bytes], size: int = 8192) -> str:
+    end = stderr.seek(0, os.SEEK_END)
+    stderr.seek(max(0, end - size))
+    return stderr.read().decode(errors="replace")
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed for memory, machine-wide (Linux 4.13 and later)."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

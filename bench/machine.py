@@ -1,0 +1,129 @@
+"""What this machine is: observed, never assumed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    name: str
+    compute_capability: str
+    driver: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`family`, `model` and `stepping` are x86's CPUID numbers (-1 elsewhere); `threads` is how
+    many CPU threads a benchmark should use here; `board` is the device tree's model name."""
+
+    cpu: str
+    vendor: str
+    family: int
+    model: int
+    stepping: int
+    flags: frozenset[str]
+    threads: int
+    gpus: tuple[Gpu, ...]
+    board: str
+    os: str
+
+    @property
+    def cpu_label(self) -> str:
+        """The CPU as charts group it: the same chip with fewer cores is other hardware."""
+        return f"{self.cpu}, {self.threads} core{'s' if self.threads != 1 else ''}"
+
+    def hardware(self, device: str) -> str:
+        """What a measurement on `device` ("cpu", "gpu" or "simulated") really ran on."""
+        if device == "cpu":
+            return self.cpu_label
+        if device == "gpu":
+            return self.board or (self.gpus[0].name if self.gpus else "no GPU")
+        return device
+
+    def __str__(self) -> str:
+        parts = [self.cpu_label, *(gpu.name for gpu in self.gpus), self.board]
+        if not self.gpus and not self.board:
+            parts.append("no NVIDIA GPU")
+        return ", ".join(part for part in parts if part)
+
+
+@cache
+def observe() -> Machine:
+    """Look at this machine. Cached: nothing here changes while a process lives."""
+    info = _cpuinfo()
+    return Machine(
+        cpu=info.get("model name") or platform.processor() or platform.machine(),
+        vendor=info.get("vendor_id", ""),
+        family=int(info.get("cpu family", -1)),
+        model=int(info.get("model", -1)),
+        stepping=int(info.get("stepping", -1)),
+        flags=frozenset((info.get("flags") or info.get("Features") or "").split()),
+        threads=usable_threads(),
+        gpus=_gpus(),
+        board=_read("/proc/device-tree/model").rstrip("\0"),
+        os=f"{platform.system()} {platform.release()}",
+    )
+
+
+def usable_threads() -> int:
+    """How many threads a benchmark should use: the physical cores among the CPUs this process may
+    run on, no more than its cgroup's CPU quota. A second thread on a core adds noise, not speed,
+    to a kernel that fills its vector units."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = os.sched_getaffinity(0)
+    else:  # macOS and Windows cannot restrict a process this way
+        allowed = set(range(os.cpu_count() or 1))
+    cores = {_core(cpu) for cpu in allowed}
+    quota = _cgroup_quota()
+    return max(1, min(len(cores), int(quota)) if quota else len(cores))
+
+
+def _core(cpu: int) -> tuple[str, str]:
+    topology = f"/sys/devices/system/cpu/cpu{cpu}/topology"
+    package, core = _read(f"{topology}/physical_package_id"), _read(f"{topology}/core_id")
+    return (package, core) if core else ("", str(cpu))
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs the cgroup (v2, then v1) grants, None when unlimited."""
+    own = next((ln[3:] for ln in _read("/proc/self/cgroup").splitlines() if ln[:3] == "0::"), "/")
+    folders = [Path("/sys/fs/cgroup") / own.lstrip("/"), Path("/sys/fs/cgroup")]
+    for folder in folders:
+        quota, _, period = _read(folder / "cpu.max").partition(" ")
+        if quota.isdigit() and period.isdigit():
+            return int(quota) / int(period)
+    v1 = Path("/sys/fs/cgroup/cpu")
+    quota, period = _read(v1 / "cpu.cfs_quota_us"), _read(v1 / "cpu.cfs_period_us")
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo; empty where there is none."""
+    first = _read("/proc/cpuinfo").split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    if not Path("/proc/driver/nvidia/version").exists():
+        return ()  # no kernel driver: spare every command the start of nvidia-smi
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = (line.split(", ") for line in listed.stdout.splitlines())
+    return tuple(Gpu(*row) for row in rows if len(row) == 3)
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""

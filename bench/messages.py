@@ -1,0 +1,144 @@
+"""What a parent and its child say to each other: one JSON object a line.
+
+The parent writes a request; the child answers with At and Found as it goes, and ends with Done or
+Failed. A child that measures stays alive and takes commands, each of which ends so too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bench.records import (
+    Artifact,
+    Check,
+    Environment,
+    Facts,
+    Failure,
+    Job,
+    Model,
+    Stage,
+    Target,
+)
+
+
+class Names(msgspec.Struct, tag=True, frozen=True):
+    """Ask for every model name of a source."""
+
+    source: str
+
+
+class Probe(msgspec.Struct, tag=True, frozen=True):
+    """Ask why a runner cannot run some targets: a list of reasons, null for ready ones."""
+
+    targets: list[Target]
+
+
+class Prepare(msgspec.Struct, tag=True, frozen=True):
+    """Describe, export, build and check; answered by Prepared."""
+
+    job: Job
+    cache: str
+    fresh: bool
+
+
+class Measure(msgspec.Struct, tag=True, frozen=True):
+    """Get ready to time a built artifact in this one process; then comes WarmUp, then Blocks."""
+
+    job: Job
+    built: Artifact
+    pool: Artifact
+    packages: tuple[str, ...]
+
+
+class Evaluate(msgspec.Struct, tag=True, frozen=True):
+    """Measure the accuracy of a built artifact; answered by an Accuracy."""
+
+    job: Job
+    model: Model
+    exported: Artifact
+    built: Artifact
+    cache: str
+    fresh: bool
+
+
+Request = Names | Probe | Prepare | Measure | Evaluate
+
+
+class WarmUp(msgspec.Struct, tag=True, frozen=True):
+    """Load the artifact and warm it up; answered by Warmed."""
+
+
+class Block(msgspec.Struct, tag=True, frozen=True):
+    """Measure for so many seconds; answered by a Sampled."""
+
+    seconds: float
+
+
+class Finish(msgspec.Struct, tag=True, frozen=True):
+    """Say what was observed, and end; answered by Observed."""
+
+
+Command = WarmUp | Block | Finish
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """All that timing and evaluating need. `accuracy_note` says why no accuracy can be measured,
+    null when it can."""
+
+    model: Model
+    exported: Artifact
+    built: Artifact
+    pool: Artifact
+    facts: Facts
+    check: Check
+    packages: tuple[str, ...]
+    accuracy_note: str | None
+    notes: tuple[str, ...]
+
+
+class Warmed(msgspec.Struct, frozen=True):
+    """How long loading and the first inference took, and the warm-up; in ns."""
+
+    load_ns: int
+    first_ns: int
+    warmup_ns: tuple[int, ...]
+    stable: bool
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """The calls that brought the caches back, and the samples of one block; in ns."""
+
+    dropped_ns: tuple[int, ...]
+    block_ns: tuple[int, ...]
+
+
+class Observed(msgspec.Struct, frozen=True):
+    environment: Environment
+    peak_rss_bytes: int
+
+
+class At(msgspec.Struct, tag=True, frozen=True):
+    """The child has come to a stage."""
+
+    stage: Stage
+
+
+class Found(msgspec.Struct, tag=True, frozen=True):
+    """Something worth keeping in the row even if a later stage fails."""
+
+    model: Model | None = None
+    artifact: Artifact | None = None
+
+
+class Done(msgspec.Struct, tag=True, frozen=True):
+    value: Any
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    failure: Failure
+    traceback: str
+
+
+Reply = At | Found | Done | Failed

@@ -1,0 +1,93 @@
+"""One job, from its name to its row: prepare, time until the interval is narrow, evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from bench import rounds, targets
+from bench.environment import environment
+from bench.errors import Unavailable
+from bench.launch import ChildError, call
+from bench.machine import observe
+from bench.messages import At, Evaluate, Found, Prepare, Prepared
+from bench.records import Accuracy, Failure, Result
+from bench.timing import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bench.records import Job, Stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How jobs are run, which is no part of what is measured."""
+
+    cache: Path
+    fresh: bool = False
+    anyway: bool = False
+    on_stage: Callable[[Stage], None] = lambda _: None
+    on_details: Callable[[str], None] = lambda _: None
+
+
+def run(job: Job, settings: Settings) -> Result:
+    """Measure one job. A failure is a Result too; only the user's interruption is raised."""
+    row = _Row(job)
+    try:
+        if not settings.anyway:
+            targets.require(job.target, observe())
+        _fill(row, settings)
+    except Unavailable as refusal:
+        row.set(failure=Failure("target", refusal.kind, str(refusal)))
+    except ChildError as failed:
+        row.set(failure=failed.failure)
+        settings.on_details(failed.details)
+    return row.result
+
+
+def _fill(row: _Row, settings: Settings) -> None:
+    job = row.result.job
+    deadline = Deadline.after(job.procedure.timeout_seconds)
+
+    def on_reply(reply: At | Found) -> None:
+        if isinstance(reply, At):
+            settings.on_stage(reply.stage)
+        else:
+            row.keep(reply)
+
+    where: dict[str, Any] = {"cache": str(settings.cache), "fresh": settings.fresh}
+    prepared = call(Prepare(job, **where), Prepared, deadline, on_reply)
+    row.set(facts=prepared.facts, check=prepared.check)
+    row.note(*prepared.notes)
+
+    measurement, observed = rounds.measure(job, prepared, deadline, on_reply)
+    row.set(measurement=measurement, environment=observed)
+
+    if prepared.accuracy_note is not None:
+        row.note(prepared.accuracy_note)
+        return
+    evaluation = Evaluate(job, prepared.model, prepared.exported, prepared.built, **where)
+    row.set(accuracy=call(evaluation, Accuracy, deadline, on_reply))
+
+
+class _Row:
+    """A result being filled in, so that a failure keeps what was found before it."""
+
+    def __init__(self, job: Job) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self.result = Result(job=job, started_at=now, environment=environment(job.target))
+
+    def set(self, **found: Any) -> None:
+        self.result = replace(self.result, **found)
+
+    def keep(self, found: Found) -> None:
+        if found.model:
+            self.set(model=found.model)
+        if found.artifact:
+            self.set(artifacts=(*self.result.artifacts, found.artifact))
+
+    def note(self, *notes: str) -> None:
+        self.set(notes=(*self.result.notes, *notes))

@@ -1,0 +1,119 @@
+"""The result as scripts see it: the keys of `--json`, of the exports and of the reports.
+
+Times are in the unit of their name, accuracies in percent, intervals [low, high].
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from bench import stats
+from bench.modelref import ModelRef
+from bench.verdict import judge
+
+if TYPE_CHECKING:
+    from bench.records import Measurement, Result
+
+_MB = 1e6
+
+
+def encode(result: Result) -> bytes:
+    """The whole record as canonical JSON: what is stored, exported and hashed."""
+    return msgspec.json.encode(result, order="deterministic")
+
+
+def result_id(result: Result) -> str:
+    """Twelve hex digits of the record's own hash: the same result has the same id everywhere."""
+    return hashlib.sha256(encode(result)).hexdigest()[:12]
+
+
+def to_public(result: Result) -> dict[str, Any]:
+    """The public JSON object of one result."""
+    job, model, measured = result.job, result.model, result.measurement
+    asked = ModelRef.parse(job.model)
+    built = result.artifacts[-1] if result.artifacts else None
+    timed = _timed(measured, result) if measured else {"latency": None, "verdict": None}
+    return {
+        "id": result_id(result),
+        "status": "failed" if result.failure else "ok",
+        "model": model.name if model else asked.name,
+        "source": model.source if model else asked.source,
+        "weights": model.weights if model else None,
+        "target": job.target.name,
+        "hardware": result.environment.hardware,
+        "runner": job.target.runner,
+        "precision": job.target.precision,
+        "batch": job.procedure.batch,
+        "options": job.target.options,
+        "threads": result.environment.flags.get("threads"),
+        "throughput_ips": None,
+        "load_ms": None,
+        "first_ms": None,
+        "peak_rss_mb": None,
+        "reasons": [],
+        **timed,
+        "build_s": built.build_s if built else None,
+        "artifact_mb": built.bytes / _MB if built else None,
+        "params_m": result.facts.params / 1e6 if result.facts else None,
+        "gmacs": result.facts.macs / 1e9 if result.facts and result.facts.macs else None,
+        "accuracy": _accuracy(result),
+        "published": msgspec.to_builtins(model.published) if model else None,
+        "check": msgspec.to_builtins(result.check),
+        "failure": msgspec.to_builtins(result.failure),
+        "environment": msgspec.to_builtins(result.environment),
+        "artifacts": msgspec.to_builtins(result.artifacts),
+        "notes": [*(model.notes if model else ()), *result.notes],
+        "started_at": result.started_at,
+    }
+
+
+def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
+    how = result.job.procedure
+    runs = measured.processes
+    blocks = [run.blocks_ns for run in runs]
+    samples = stats.pooled(blocks)
+    interval = stats.median_interval(blocks, seed=how.seed)
+    verdict, reasons = judge(measured, interval, how)
+    p99 = stats.percentile(samples, 0.99)
+    p90 = stats.percentile(samples, 0.90)
+    return {
+        "latency": {
+            "window": measured.window,
+            "p50_ms": float(np.median(samples)) / 1e6,
+            "ci95_ms": [bound / 1e6 for bound in interval],
+            "mean_ms": float(samples.mean()) / 1e6,
+            "min_ms": float(samples.min()) / 1e6,
+            "p90_ms": None if p90 is None else p90 / 1e6,
+            "p99_ms": None if p99 is None else p99 / 1e6,
+            "samples": len(samples),
+            "processes": len(runs),
+            "canary_ratio": None,
+        },
+        "throughput_ips": how.batch / (float(samples.mean()) / 1e9),
+        "load_ms": float(np.median([run.load_ns for run in runs])) / 1e6,
+        "first_ms": float(np.median([run.first_ns for run in runs])) / 1e6,
+        "peak_rss_mb": max(run.peak_rss_bytes for run in runs) / _MB,
+        "verdict": verdict,
+        "reasons": reasons,
+    }
+
+
+def _accuracy(result: Result) -> dict[str, Any] | None:
+    found = result.accuracy
+    if found is None:
+        return None
+    return {
+        "task": found.task,
+        "metric": found.metric,
+        "value": found.value,
+        "ci95": list(found.ci95),
+        "n": found.n,
+        "dataset": found.dataset,
+        "fingerprint": found.fingerprint,
+        "reference": found.reference,
+        "agreement": found.agreement,
+    }

@@ -1,0 +1,252 @@
+"""The records that flow through the tool: frozen, inert, and the file format of the store.
+
+A record checks nothing but its own types (msgspec does, when one is read from a file) and acts on
+nothing. What can be computed from a record is computed from it (`bench.stats`, `bench.public`),
+never kept beside it, so that no field can disagree with the raw samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+#: Version of the stored record. History: 1, first light.
+SCHEMA = 1
+
+Task = Literal["classification", "detection", "instance-segmentation", "segmentation"]
+Window = Literal["device", "io"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
+Stage = Literal[
+    "target", "describe", "export", "inputs", "build", "open", "check", "time", "evaluate"
+]
+Option = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input of a network. `shape` has None where the size is free (the batch comes first);
+    `dtype` is numpy's name, for example "float32"."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How an image becomes the input of a network, as its weights were trained.
+
+    The image is converted to `mode`, resized, centre-cropped to (height, width), divided by 255,
+    then `mean` is taken off and the rest divided by `std`, a channel at a time.
+    """
+
+    height: int
+    width: int
+    #: Resize the shorter side to this many pixels and crop the centre; None squashes the whole
+    #: image to (height, width).
+    shorter_side: int | None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    mode: Literal["RGB", "L"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An accuracy that somebody else states for these very weights. `value` is in percent."""
+
+    metric: str
+    value: float
+    weights: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network as its source describes it, with all that its weights need to be used rightly.
+
+    `weights` is the tag of the weights really used: the source's own tag, "random", or
+    "FILE#SHA256[:12]". `labels` names the output classes in order.
+    """
+
+    name: str
+    source: str
+    weights: str
+    task: Task | None
+    inputs: tuple[TensorSpec, ...]
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] = ()
+    published: Published | None = None
+    weights_file: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Hardware x runtime x precision, as one TOML table says it."""
+
+    name: str
+    hardware: str
+    runner: str
+    precision: Precision
+    device: str = "cpu"
+    options: dict[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """How to measure. Times in seconds, of samples over all processes where nothing else is said;
+    `rel_error` is the wanted half-width of the 95 % interval of the median, as a share of it."""
+
+    batch: int = 1
+    window: Window = "device"
+    processes: int = 3
+    min_seconds: float = 3.0
+    max_seconds: float = 10.0
+    warmup_seconds: float = 0.3
+    block_seconds: float = 0.2
+    rel_error: float = 0.01
+    threads: int | None = None
+    seed: int = 0
+    timeout_seconds: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Labelled images to measure accuracy on, and how many of them. `path` None means the data
+    that the model's source carries, where it carries any."""
+
+    path: str | None = None
+    limit: int | None = None
+    calibration: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing to measure. `model` is what was asked for ("timm:resnet50"); the Result says what
+    it turned out to be."""
+
+    model: str
+    target: Target
+    weights: str = "pretrained"
+    procedure: Procedure = Procedure()
+    data: Data = Data()
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a stage produced. `details` holds what the maker wants remembered: calibration
+    set and method, opset, the exporter that worked."""
+
+    path: str
+    format: str
+    sha256: str
+    bytes: int
+    made_by: str
+    build_s: float
+    #: Names of further files beside `path` that belong to it (weights); `sha256` covers them.
+    companions: tuple[str, ...] = ()
+    details: dict[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How far the built artifact's outputs are from those of the exported fp32 ONNX, over `n`
+    inputs: the lowest cosine similarity, and the largest absolute difference as a share of the
+    largest absolute reference output."""
+
+    cosine: float
+    max_rel: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRun:
+    """What one fresh process saw. Blocks are kept apart; the warm-up is kept too, and after it the
+    calls that were dropped at the start of each block. All in ns.
+    `stable` is False when the warm-up hit its cap before the latency settled."""
+
+    blocks_ns: tuple[tuple[int, ...], ...]
+    warmup_ns: tuple[int, ...]
+    stable: bool
+    load_ns: int
+    first_ns: int
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Raw samples, grouped process > block > sample. One sample is one batch. `wall_ns` is the time
+    from the first load to the last block, with the pauses between processes."""
+
+    window: Window
+    processes: tuple[ProcessRun, ...]
+    stopped_by: Literal["interval", "cap"]
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Accuracy of the artifact that was timed. `value`, `ci95`, `reference` (the fp32 ONNX on the
+    same images) and `agreement` (share of images on which both give the same class) in percent."""
+
+    task: Task
+    metric: str
+    value: float
+    ci95: tuple[float, float]
+    n: int
+    dataset: str
+    fingerprint: str
+    reference: float | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Size of the network, counted on its ONNX graph. `macs` are multiply-accumulates an image."""
+
+    params: int
+    macs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What was observed while measuring, never assumed. `versions` are distributions; `flags` are
+    what the runtime says it really did (threads, executed precision, ...)."""
+
+    hardware: str
+    cpu: str
+    gpus: tuple[str, ...]
+    os: str
+    python: str
+    versions: dict[str, str]
+    flags: dict[str, Option] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no number. `kind` is one word a script can match: unavailable, usage,
+    bad-model, timeout, crash, oom, ...; `message` is one sentence for a person."""
+
+    stage: Stage
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row: what was asked, and what was found or why nothing was. `started_at` is in UTC."""
+
+    job: Job
+    started_at: str
+    environment: Environment
+    model: Model | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    facts: Facts | None = None
+    check: Check | None = None
+    measurement: Measurement | None = None
+    accuracy: Accuracy | None = None
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+    schema: int = SCHEMA

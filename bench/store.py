@@ -1,0 +1,187 @@
+"""Results, one row each, durable before the next job starts.
+
+The record itself is kept whole, compressed (raw samples included); the columns beside it are there
+to be searched. Every statistic is computed from the record when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from bench.errors import StoreError, UsageError
+from bench.public import encode, result_id
+from bench.records import SCHEMA, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_metadata = sa.MetaData()
+_about = sa.Table(
+    "about",
+    _metadata,
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("value", sa.String(64), nullable=False),
+)
+_results = sa.Table(
+    "results",
+    _metadata,
+    sa.Column("id", sa.String(12), primary_key=True),
+    sa.Column("started_at", sa.String(32), nullable=False, index=True),
+    sa.Column("status", sa.String(8), nullable=False),
+    sa.Column("model", sa.String(512), nullable=False, index=True),
+    sa.Column("target", sa.String(128), nullable=False, index=True),
+    sa.Column("hardware", sa.String(256), nullable=False, index=True),
+    sa.Column("record", sa.LargeBinary, nullable=False),  # zlib of the JSON record
+)
+
+
+def default_url() -> str:
+    """`BENCH_STORE`, or a SQLite file in the user's data directory."""
+    import platformdirs
+
+    return os.environ.get("BENCH_STORE") or str(platformdirs.user_data_path("bench") / "results.db")
+
+
+class Store:
+    """Results in a database. `where` is an SQLAlchemy URL or the path of a SQLite file."""
+
+    def __init__(self, where: str | None = None) -> None:
+        where = where or default_url()
+        try:
+            if "://" in where:
+                url = sa.make_url(where)
+            else:  # a path is no URL: "?" and "%" are letters
+                url = sa.URL.create("sqlite", database=str(Path(where).expanduser()))
+            self.name = url.render_as_string(hide_password=True)
+            if url.get_backend_name() == "sqlite":
+                self.name = url.database or ":memory:"
+                if url.database and not url.database.startswith(("file:", ":memory:")):
+                    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            self._engine = sa.create_engine(url)
+        except (SQLAlchemyError, ImportError, ValueError) as error:
+            where = re.sub("://[^/]*@", "://***@", where)
+            reason = str(error).partition("\n")[0]
+            raise UsageError(f"{where!r} is not a store that can be opened: {reason}") from error
+        except OSError as error:
+            raise StoreError(f"the store {where} cannot be made: {error}") from error
+        with self._open() as connection:
+            if not sa.inspect(connection).has_table(_about.name):
+                if url.get_backend_name() == "sqlite":  # two may find it empty at the same time
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                _metadata.create_all(connection)
+            kept = connection.scalar(sa.select(_about.c.value).where(_about.c.key == "schema"))
+            if kept is None:
+                connection.execute(_about.insert().values(key="schema", value=str(SCHEMA)))
+            elif not kept.isdigit() or int(kept) > SCHEMA:
+                raise StoreError(
+                    f"the store {self.name} has schema {kept}, and this version of bench reads up "
+                    f"to {SCHEMA}: upgrade frontier-bench"
+                )
+
+    def require_writable(self) -> None:
+        """Raise StoreError now, rather than after an hour of measuring."""
+        # A row that is new: SQLite does not write a page that stays the same.
+        probe = f"probe {uuid4().hex[:20]}"
+        with self._open() as connection:
+            connection.execute(_about.insert().values(key=probe, value=""))
+        with self._open() as connection:
+            connection.execute(_about.delete().where(_about.c.key == probe))
+
+    def append(self, result: Result) -> str:
+        """Add one result in a transaction of its own; its id. The same result twice is one row."""
+        try:
+            name, encoded = result_id(result), encode(result)
+            decode(encoded)
+        except ValueError as error:  # NaN, or a file name that is no Unicode
+            raise StoreError(f"the result cannot be kept: {error}") from error
+        row = {
+            "id": name,
+            "started_at": result.started_at,
+            "status": "failed" if result.failure else "ok",
+            "model": result.job.model,
+            "target": result.job.target.name,
+            "hardware": result.environment.hardware,
+            "record": zlib.compress(encoded),
+        }
+        with self._open() as connection:
+            if not self._has(connection, name):
+                try:
+                    connection.execute(_results.insert().values(row))
+                except IntegrityError:  # another process was first with the same result
+                    if not self._has(connection, name):
+                        raise
+        return name
+
+    def read(self, *, target: str | None = None, newest: int | None = None) -> list[Result]:
+        """Results, oldest first; only those of a target, only the newest few."""
+        query = sa.select(_results.c.id, _results.c.record).order_by(
+            _results.c.started_at.desc(), _results.c.id
+        )
+        if target is not None:
+            query = query.where(_results.c.target == target)
+        with self._open() as connection:
+            rows = connection.execute(query.limit(newest)).all()
+        return [self._decode(row.id, row.record) for row in reversed(rows)]
+
+    def get(self, prefix: str) -> Result:
+        """The one result whose id starts with `prefix`. Raises UsageError when it is not one."""
+        query = sa.select(_results.c.id, _results.c.record).where(
+            _results.c.id.startswith(prefix, autoescape=True)
+        )
+        with self._open() as connection:
+            rows = connection.execute(query.limit(2)).all()
+        if not rows:
+            raise UsageError(f"no result {prefix!r} in {self.name}: see `bench list results`")
+        if len(rows) > 1:
+            raise UsageError(f"{prefix!r} is the start of more than one id: give more digits")
+        return self._decode(rows[0].id, rows[0].record)
+
+    def __contains__(self, name: str) -> bool:
+        with self._open() as connection:
+            return self._has(connection, name)
+
+    @staticmethod
+    def _has(connection: sa.Connection, name: str) -> bool:
+        return connection.scalar(sa.select(_results.c.id).where(_results.c.id == name)) is not None
+
+    def _decode(self, name: str, blob: bytes) -> Result:
+        try:
+            return decode(zlib.decompress(blob))
+        except (zlib.error, TypeError, ValueError) as error:
+            raise StoreError(f"result {name} in {self.name} is damaged: {error}") from error
+
+    @contextmanager
+    def _open(self) -> Iterator[sa.Connection]:
+        """A transaction whose errors are one sentence."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            reason = getattr(error, "orig", None) or error
+            raise StoreError(f"the store {self.name} cannot be used: {reason}") from error
+
+
+def decode(encoded: bytes | Any) -> Result:
+    """A record from its JSON (bytes) or from parsed JSON. Raises ValueError with one sentence."""
+    try:
+        if isinstance(encoded, bytes):
+            result = msgspec.json.decode(encoded, type=Result)
+        else:
+            result = msgspec.convert(encoded, Result)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
+    if result.schema > SCHEMA:
+        raise ValueError(
+            f"it has schema {result.schema}, and this version of bench reads up to {SCHEMA}"
+        )
+    return result

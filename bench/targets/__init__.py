@@ -1,0 +1,153 @@
+"""Targets: hardware x runtime x precision, one TOML table each.
+
+The shipped tables lie beside this file. A user's own, in the same form, lie as `*.toml` in the
+folder `targets` of the configuration directory, or in the file or folder BENCH_TARGETS names.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bench.errors import Unavailable, UsageError, unknown
+from bench.records import Precision, Target
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bench.machine import Machine
+    from bench.records import Option
+
+
+class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a piece of hardware is recognised: every key that is given has to fit.
+
+    `gpu` and `board` are words that have to stand in the observed name.
+    """
+
+    name: str
+    device: str
+    vendor: str | None = None
+    family: int | None = None
+    model: int | None = None
+    steppings: tuple[int, ...] | None = None
+    flags: tuple[str, ...] = ()
+    gpu: str | None = None
+    compute_capability: str | None = None
+    board: str | None = None
+
+    def is_here(self, machine: Machine) -> bool:
+        return (
+            self.vendor in (None, machine.vendor)
+            and self.family in (None, machine.family)
+            and self.model in (None, machine.model)
+            and (self.steppings is None or machine.stepping in self.steppings)
+            and machine.flags.issuperset(self.flags)
+            and (self.board is None or self.board in machine.board)
+            and (self.gpu is None or any(self._fits(gpu) for gpu in machine.gpus))
+        )
+
+    def _fits(self, gpu: Any) -> bool:
+        return self.gpu in gpu.name.split() and self.compute_capability in (
+            None,
+            gpu.compute_capability,
+        )
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    hardware: str
+    runner: str
+    precision: Precision
+    options: dict[str, str | int | float | bool] | None = None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    hardware: dict[str, Hardware] = {}
+    target: dict[str, _Table] = {}
+
+
+@cache
+def _load() -> tuple[dict[str, Hardware], dict[str, Target]]:
+    hardware: dict[str, Hardware] = {}
+    tables: dict[str, _Table] = {}
+    for path in _files():
+        try:
+            text = path.read_text(encoding="utf-8")
+            parsed = msgspec.convert(tomllib.loads(text), _File)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"target file {path} cannot be read: {error}") from error
+        except msgspec.ValidationError as error:
+            raise UsageError(f"target file {path}: {error}") from error
+        for name in (parsed.hardware.keys() & hardware) | (parsed.target.keys() & tables):
+            raise UsageError(f"target file {path} defines {name!r}, which exists already")
+        hardware |= parsed.hardware
+        tables |= parsed.target
+    targets = {}
+    for name, table in tables.items():
+        if table.hardware not in hardware:
+            raise unknown(
+                "hardware", table.hardware, hardware, f"[target.{name}] in the target files"
+            )
+        device = hardware[table.hardware].device
+        options = table.options or {}
+        targets[name] = Target(name, table.hardware, table.runner, table.precision, device, options)
+    return hardware, targets
+
+
+def _files() -> Iterable[Path]:
+    yield from sorted(Path(__file__).parent.glob("*.toml"))
+    if named := os.environ.get("BENCH_TARGETS"):
+        own = Path(named).expanduser()
+        if not own.exists():
+            raise UsageError(f"BENCH_TARGETS names {own}, which does not exist")
+    else:
+        import platformdirs
+
+        own = platformdirs.user_config_path("bench") / "targets"
+    yield from sorted(own.glob("*.toml")) if own.is_dir() else [own] if own.is_file() else []
+
+
+def every() -> list[Target]:
+    """All targets, in the order of their files."""
+    return list(_load()[1].values())
+
+
+def hardware_of(target: Target) -> Hardware:
+    return _load()[0][target.hardware]
+
+
+def select(patterns: Iterable[str], options: dict[str, Option] | None = None) -> list[Target]:
+    """The targets that the patterns (names or globs) name, each once, with `options` laid over
+    their own. Raises UsageError for a pattern that names none."""
+    known = _load()[1]
+    chosen: dict[str, Target] = {}
+    for pattern in patterns:
+        fits = [name for name in known if fnmatchcase(name, pattern)]
+        if not fits:
+            raise unknown("target", pattern, known, "bench list targets")
+        chosen |= {name: known[name] for name in fits}
+    return [
+        replace(target, options={**target.options, **(options or {})}) for target in chosen.values()
+    ]
+
+
+def require(target: Target, machine: Machine) -> None:
+    """Raise Unavailable when `target` asks for hardware that this machine is not."""
+    wanted = hardware_of(target)
+    if not wanted.is_here(machine):
+        raise Unavailable(
+            f"target {target.name} needs {wanted.name}, and this machine is {machine}: run it "
+            "there, or pick a target that `bench doctor` shows as ready here"
+        )

@@ -1,0 +1,154 @@
+"""The stopwatch: the only file that reads a clock.
+
+A runner does not know that it is timed. Window `device` is `step` alone, the inputs being there
+already; window `io` is `stage`, `step` and `fetch`.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench.contracts import Feed, Session
+    from bench.records import Window
+
+#: The warm-up is over when two windows in a row have medians within this share of each other...
+WARM_WITHIN = 0.02
+WARM_WINDOW_SECONDS = 0.1
+#: ...or, unstable, after this many times the warm-up asked for.
+WARM_CAP = 10
+#: Dropped at the start of each block: the first calls after a pause run on cold caches, and on
+#: cores whose clock may have come down.
+DROPPED_SECONDS = 0.02
+#: Threads that never rest are waited for no longer than this.
+REST_CAP_SECONDS = 0.5
+
+_clock = time.perf_counter_ns
+
+
+@dataclass
+class Lap:
+    """Nanoseconds spent inside a `lap()` block, once it has ended."""
+
+    ns: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.ns / 1e9
+
+
+@contextmanager
+def lap() -> Iterator[Lap]:
+    """Time a stage (an export, a build, a load), not a network."""
+    taken = Lap()
+    start = _clock()
+    try:
+        yield taken
+    finally:
+        taken.ns = _clock() - start
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A point in the future that a parent waits for."""
+
+    at_ns: int
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(_clock() + int(seconds * 1e9))
+
+    def left(self) -> float:
+        """Seconds until then, 0 when it has passed."""
+        return max(0.0, (self.at_ns - _clock()) / 1e9)
+
+
+def spin(ns: int) -> None:
+    """Keep the CPU busy for `ns`, as a fake device does."""
+    end = _clock() + ns
+    while _clock() < end:
+        pass
+
+
+def rest() -> None:
+    """Wait until this process's own threads are idle, so that the next process to be measured has
+    the machine to itself: ONNX Runtime's workers, for one, spin for some 50 ms after a step, and
+    what another process measured meanwhile on two cores took twice as long.
+
+    One idle nap is not believed: on a busy machine a spinning worker goes a nap without a core.
+    """
+    end = Deadline.after(REST_CAP_SECONDS)
+    idle = 0
+    while end.left() and idle < 2:
+        before = time.process_time_ns()
+        time.sleep(0.004)
+        idle = idle + 1 if time.process_time_ns() - before < 1_000_000 else 0
+
+
+class Stopwatch:
+    """Runs a session on a rotating pool of inputs and says how many ns the window took."""
+
+    def __init__(self, session: Session, pool: Sequence[Feed], window: Window) -> None:
+        self._session = session
+        self._feeds = cycle(pool)
+        self._typical_ns = 0.0
+        self.sample: Callable[[], int] = self._device if window == "device" else self._io
+        # A collection in the middle of a sample would not be the network's time.
+        gc.collect()
+        gc.disable()
+
+    def _device(self) -> int:
+        self._session.stage(next(self._feeds))
+        start = _clock()
+        self._session.step()
+        return _clock() - start
+
+    def _io(self) -> int:
+        feed = next(self._feeds)
+        start = _clock()
+        self._session.stage(feed)
+        self._session.step()
+        self._session.fetch()
+        return _clock() - start
+
+    def warm_up(
+        self, seconds: float, window_seconds: float = WARM_WINDOW_SECONDS
+    ) -> tuple[list[int], bool]:
+        """Run until the latency has settled: at least `seconds`, and until two windows in a row
+        agree. Returns all samples, and False when they had not settled at the cap."""
+        samples: list[int] = []
+        previous = 0.0
+        floor, cap = Deadline.after(seconds), Deadline.after(seconds * WARM_CAP)
+        while True:
+            current = self._for(window_seconds)
+            samples += current
+            self._typical_ns = median(current)
+            settled = abs(median(current) - previous) <= WARM_WITHIN * median(current)
+            if settled and not floor.left():
+                return samples, True
+            if not cap.left():
+                return samples, settled
+            previous = median(current)
+
+    def block(self, seconds: float) -> tuple[list[int], list[int]]:
+        """The calls that bring the caches back after another process had the CPU, and after them
+        the samples of one block, at least one."""
+        # A call that is longer than a block brings its own caches back.
+        if self._typical_ns >= seconds * 1e9:
+            return [], self._for(seconds)
+        return self._for(DROPPED_SECONDS), self._for(seconds)
+
+    def _for(self, seconds: float) -> list[int]:
+        end = Deadline.after(seconds)
+        taken = [self.sample()]
+        while end.left():
+            taken.append(self.sample())
+        return taken
