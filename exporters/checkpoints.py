@@ -1,0 +1,126 @@
+"""Where the weights of a torch module come from: a hub, a file, or a seed."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cache import sha256_of
+from bench.errors import StageError, UsageError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+#: Seconds a hub has to answer before random weights are used instead.
+HUB_SECONDS = 5.0
+
+RANDOM_NOTE = (
+    "the pretrained weights {tag} could not be had ({reason}): going on with RANDOM weights; the "
+    "latency is real, no accuracy is claimed; --weights PATH takes a local file"
+)
+
+
+def hub_problem(url: str) -> str | None:
+    """Why the hub at `url` cannot be used now, None when it answers (whatever it answers)."""
+    try:
+        request = urllib.request.Request(url, method="HEAD")
+        urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return f"{url} does not answer: {getattr(reason, 'strerror', None) or reason}"
+    return None
+
+
+def file_of(weights: str) -> str | None:
+    """The path that `--weights` names, None where it is one of its two words."""
+    return None if weights in ("pretrained", "random") else weights
+
+
+def tag_of(path: str) -> str:
+    """How results name the weights of a file: its name and the start of its sha256."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        problem = "is a folder" if file.is_dir() else "does not exist"
+        raise UsageError(f"--weights {path} {problem}: give pretrained, random or a weights file")
+    return f"{file.name}#{sha256_of([file])[:12]}"
+
+
+def load_file(module: torch.nn.Module, path: str) -> None:
+    """Load safetensors or a state dict into `module`. Nothing but tensors is ever unpickled."""
+    file = Path(path).expanduser()
+    try:
+        state = _read(file)
+    except Exception as error:  # each format has its own errors
+        reason = first_line(error)[:200]
+        raise StageError(
+            "bad-weights", f"{file} is neither safetensors nor a plain state dict: {reason}"
+        ) from error
+    for wrapper in ("state_dict", "model", "state_dict_ema"):
+        if isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    own = module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unfit = [
+        key for key in own if key in state and getattr(state[key], "shape", None) != own[key].shape
+    ]
+    if missing or unfit or state.keys() - own.keys():
+        odd = next(iter([*missing, *unfit, *sorted(state.keys() - own.keys())]))
+        raise StageError(
+            "bad-weights",
+            f"{file} does not fit the model: {len(missing)} tensors missing, {len(unfit)} of "
+            f"another shape, {len(state.keys() - own.keys())} unknown (for example {odd})",
+        )
+    module.load_state_dict(state, strict=False)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file as load_safetensors
+
+        return dict(load_safetensors(file))
+    import torch
+
+    loaded = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict):
+        raise ValueError(f"it holds a {type(loaded).__name__}, not a dictionary of tensors")
+    return loaded
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Random weights that are the same every time."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def settle(module: torch.nn.Module, example: torch.Tensor) -> None:
+    """Give the batch norms of a randomly initialised network the statistics of a real forward
+    pass, as training would: without them activations of deep networks vanish or explode, and
+    neither parity nor quantization would mean anything."""
+    import torch
+
+    norms = [
+        part for part in module.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)
+    ]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0  # the statistics of this one pass
+    with torch.no_grad():
+        module(example)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval()
+        norm.momentum = momentum

@@ -1,0 +1,136 @@
+"""`timm:NAME[.TAG]`: the PyTorch image models."""
+
+from __future__ import annotations
+
+import csv
+from math import floor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StageError, UsageError, first_line, unknown
+from bench.records import Model, Preprocess, Published, TensorSpec
+from exporters import checkpoints, torch_onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bench.contracts import Dataset
+    from bench.records import Artifact
+
+
+class TimmZoo:
+    packages: tuple[str, ...] = ("timm", "torch", "onnxscript", "onnx")
+    stable = True
+
+    def names(self) -> Iterable[str]:
+        torch_onnx.require("torch", "timm")
+        import timm
+
+        tagged = timm.list_pretrained()
+        return {*timm.list_models(), *tagged}
+
+    def describe(self, name: str, weights: str) -> Model:
+        torch_onnx.require("torch", "timm", "onnxscript")
+        import timm
+
+        architecture, _, tag = name.partition(".")
+        if not timm.is_model(architecture):
+            raise unknown("timm model", name, timm.list_models(), "bench list models timm:*")
+        known = timm.list_pretrained(f"{architecture}.*")
+        if tag and name not in known:
+            tags = [each.partition(".")[2] for each in known]
+            raise unknown("weights tag", tag, tags, f"bench list models timm:{architecture}.*")
+        config = timm.get_pretrained_cfg(name)
+        if config is None:
+            raise UsageError(f"timm says nothing of how {name} wants its input")
+        found, notes = _find_weights(name, config, weights)
+        return Model(
+            name=architecture,
+            source="timm",
+            weights=found,
+            task="classification",
+            inputs=(TensorSpec("input", (None, *config.input_size), "float32"),),
+            preprocess=_preprocess(config),
+            labels=_labels(config),
+            published=_published(f"{architecture}.{config.tag}") if found == config.tag else None,
+            weights_file=checkpoints.file_of(weights),
+            notes=notes,
+        )
+
+    def export(self, model: Model, to: Path) -> Artifact:
+        return torch_onnx.export_image_model(_create(model), model, to)
+
+    def dataset(self, model: Model) -> Dataset | None:
+        return None
+
+
+def _create(model: Model) -> Any:
+    import timm
+
+    name = model.name
+    pretrained = model.weights_file is None and model.weights != "random"
+    if pretrained:
+        name = f"{name}.{model.weights}"
+    with checkpoints.seeded():
+        module = timm.create_model(name, pretrained=pretrained, exportable=True)
+    if model.weights_file:
+        checkpoints.load_file(module, model.weights_file)
+    return module.eval()
+
+
+def _find_weights(name: str, config: Any, asked: str) -> tuple[str, tuple[str, ...]]:
+    """The tag of the weights to use, now on this machine, and what to say of them."""
+    if asked == "random":
+        return "random", ()
+    if asked != "pretrained":
+        return checkpoints.tag_of(asked), ()
+    if not config.has_weights:
+        return "random", (checkpoints.RANDOM_NOTE.format(tag=name, reason="timm has none"),)
+    import huggingface_hub.constants
+    import timm
+
+    problem = checkpoints.hub_problem(huggingface_hub.constants.ENDPOINT)
+    if problem:  # then only what is in the local cache can be had, and without a minute of retries
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        timm.create_model(f"{config.architecture}.{config.tag}", pretrained=True)
+    except Exception as error:  # whatever a hub, a proxy or a disk can do
+        reason = problem or first_line(error)[:200]
+        return "random", (checkpoints.RANDOM_NOTE.format(tag=name, reason=reason),)
+    return config.tag, ()
+
+
+def _preprocess(config: Any) -> Preprocess | None:
+    """timm's evaluation transform (timm/data/transforms_factory.py, transforms_imagenet_eval)."""
+    if config.crop_mode not in ("center", "squash"):
+        return None  # "border" pads; not evaluated rather than evaluated wrongly
+    channels, height, width = config.input_size
+    if channels != 3:
+        raise StageError("bad-model", f"inputs of {channels} channels are no RGB images")
+    return Preprocess(
+        height=height,
+        width=width,
+        shorter_side=floor(height / config.crop_pct) if config.crop_mode == "center" else None,
+        interpolation=config.interpolation or "bilinear",
+        mode="RGB",
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+    )
+
+
+def _labels(config: Any) -> tuple[str, ...]:
+    """The class names in output order: WordNet ids for ImageNet's subsets."""
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    if config.label_names:
+        return tuple(config.label_names)
+    subset = infer_imagenet_subset(config.to_dict())
+    return tuple(ImageNetInfo(subset).label_names()) if subset else ()  # type: ignore[no-untyped-call]
+
+
+def _published(name: str) -> Published | None:
+    with (Path(__file__).parent / "timm_top1.tsv").open() as table:
+        for row in csv.DictReader(table, delimiter="\t"):
+            if row["model"] == name:
+                return Published("top1", float(row["top1"]), name.partition(".")[2], row["source"])
+    return None
