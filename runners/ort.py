@@ -1,0 +1,214 @@
+"""ONNX Runtime on the CPU: fp32, and int8 as static Q/DQ."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import timing
+from bench.cache import artifact
+from bench.errors import StageError, UsageError, first_line
+from bench.machine import observe
+from bench.records import TensorSpec
+
+if TYPE_CHECKING:
+    from bench.contracts import Array, Calibration, Feed
+    from bench.records import Artifact, Option, Precision, Target
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+#: What a file that computes in fp32 does not hold.
+_QUANTIZED = {
+    "ConvInteger",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
+}
+
+
+class OrtRunner:
+    """Runs the ONNX file itself; int8 is a second ONNX file with Q/DQ nodes."""
+
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    packages: tuple[str, ...] = ("onnxruntime", "onnx")
+
+    def probe(self, target: Target) -> str | None:
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            return f"onnxruntime cannot be imported ({error}): pip install onnxruntime"
+        if strange := [key for key in target.options if "." not in key]:
+            raise UsageError(
+                f"the ort runner has no option {strange[0]!r}: its options are ONNX Runtime's "
+                "session config entries, such as session.intra_op.allow_spinning=0"
+            )
+        return None
+
+    def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
+        """fp32 runs the exported file as it is; int8 quantizes it."""
+        if target.precision == "fp32":
+            _require_fp32(onnx)
+            return onnx
+        return _quantize(onnx, target, calibration, to)
+
+    @contextmanager
+    def open(
+        self, built: Artifact, target: Target, *, batch: int, threads: int
+    ) -> Iterator[OrtSession]:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Exports name their free dimension so; fixing it lets shapes be folded.
+        options.add_free_dimension_override_by_name("batch", batch)
+        for key, value in target.options.items():
+            options.add_session_config_entry(key, str(value))
+        try:
+            session = ort.InferenceSession(built.path, options, ["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no base class but Exception
+            reason = first_line(error)
+            raise StageError("not-loadable", f"ONNX Runtime refuses the model: {reason}") from error
+        yield OrtSession(session, batch, threads)
+
+
+class OrtSession:
+    """Inputs bound without a copy, outputs allocated by the runtime, as `run` does it."""
+
+    def __init__(self, session: Any, batch: int, threads: int) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._threads = threads
+        self.inputs: Sequence[TensorSpec] = [
+            TensorSpec(
+                value.name,
+                tuple(size if isinstance(size, int) else None for size in value.shape),
+                _DTYPES.get(value.type, value.type),
+            )
+            for value in session.get_inputs()
+        ]
+        fixed = self.inputs[0].shape[0] if self.inputs[0].shape else None
+        if fixed not in (None, batch):
+            raise StageError(
+                "fixed-batch", f"the model is fixed at batch {fixed}, and batch {batch} is asked"
+            )
+        for value in session.get_outputs():
+            self._binding.bind_output(value.name, "cpu")
+
+    def stage(self, feed: Feed) -> None:
+        for name, values in feed.items():
+            self._binding.bind_cpu_input(name, values)
+
+    def step(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+    def fetch(self) -> Sequence[Array]:
+        outputs: Sequence[Array] = self._binding.copy_outputs_to_cpu()
+        return outputs
+
+    def flags(self) -> Mapping[str, Option]:
+        return {
+            "threads": self._threads,
+            "provider": self._session.get_providers()[0],
+            "graph_optimization": "all",
+        }
+
+
+def _require_fp32(onnx: Artifact) -> None:
+    """Raise StageError when the file itself says that it does not compute in fp32."""
+    from onnx import TensorProto
+
+    from bench import onnx_graph  # here: onnx has no place in a process that measures
+
+    graph = onnx_graph.read(Path(onnx.path)).graph
+    quantized = {node.op_type for node in graph.node} & _QUANTIZED
+    halves = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+    half = any(tensor.data_type in halves for tensor in graph.initializer)
+    if quantized or half:
+        found = ", ".join(sorted(quantized)) or "half-precision weights"
+        raise StageError(
+            "wrong-precision", f"the target says fp32, and the ONNX file holds {found}"
+        )
+
+
+def _quantize(onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
+    """Static Q/DQ: uint8 activations by MinMax, int8 weights per channel."""
+    import onnx as onnx_package
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from bench import onnx_graph
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._feeds = calibration.feeds()
+
+        def get_next(self) -> Any:
+            return next(self._feeds, None)
+
+    # Without VNNI, AVX2 adds pairs of u8 x s8 products in 16 bits, which saturates: 7-bit weights
+    # avoid that (ONNX Runtime, "Quantize ONNX models", the section on reduce_range).
+    vnni = bool(observe().flags & {"avx512_vnni", "avx_vnni", "asimddp"})
+    path = to / "model.onnx"
+    with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
+        prepared = Path(scratch) / "prepared.onnx"
+        try:
+            # Its symbolic shape inference fails on shapes that onnx's own handles.
+            source = onnx_package.load(onnx.path) if onnx.companions else onnx.path
+            quant_pre_process(source, prepared, skip_symbolic_shape=True)
+            quantize_static(
+                prepared,
+                path,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                reduce_range=not vnni,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        except Exception as error:
+            raise StageError(
+                "not-quantizable",
+                "ONNX Runtime cannot quantize the model: "
+                f"{type(error).__name__}: {first_line(error)}",
+            ) from error
+    if not any(node.op_type == "QuantizeLinear" for node in onnx_graph.read(path).graph.node):
+        raise StageError("not-quantizable", "ONNX Runtime found nothing in the model to quantize")
+    return artifact(
+        path,
+        form="onnx-qdq",
+        made_by="onnxruntime.quantization",
+        build_s=taken.seconds,
+        details={
+            "calibration": calibration.source,
+            "calibration_n": calibration.n,
+            "calibration_sha256": calibration.fingerprint,
+            "calibration_method": "minmax",
+            "per_channel": True,
+            "reduce_range": not vnni,
+        },
+    )

@@ -1,0 +1,214 @@
+"""OpenVINO on the CPU: fp32, bf16, and int8 by NNCF post-training quantization."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import timing
+from bench.cache import artifact
+from bench.errors import StageError, UsageError
+from bench.records import TensorSpec
+
+if TYPE_CHECKING:
+    from bench.contracts import Array, Calibration, Feed
+    from bench.records import Artifact, Option, Precision, Target
+
+#: What is not quantized in an int8 model runs as fp32, not as bf16, so that the two differ in one
+#: thing only.
+_HINT: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+#: How the CPU plug-in names the precisions it executes, and what must (not) be among them.
+_INT8 = {"i8", "u8"}
+_COMPUTE = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
+
+
+class OpenVinoRunner:
+    """The artifact is OpenVINO IR with uncompressed weights; it is compiled when opened."""
+
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+    packages: tuple[str, ...] = ("openvino", "nncf")
+
+    def probe(self, target: Target) -> str | None:
+        try:
+            import openvino
+        except ImportError as error:
+            return f"openvino cannot be imported ({error}): pip install 'frontier-bench[openvino]'"
+        if strange := [key for key in target.options if not key.isupper()]:
+            raise UsageError(
+                f"the openvino runner has no option {strange[0]!r}: its options are OpenVINO's "
+                "properties, such as NUM_STREAMS=1"
+            )
+        if target.precision == "bf16":
+            able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            if "BF16" not in able:
+                return (
+                    "this CPU has no bf16 instructions (avx512_bf16, amx_bf16), so OpenVINO would "
+                    "run fp32 and call it bf16: use cpu-openvino-fp32"
+                )
+        if target.precision == "int8":
+            from importlib.util import find_spec
+
+            if find_spec("nncf") is None:
+                return "nncf is not installed: pip install 'frontier-bench[openvino]'"
+        return None
+
+    def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
+        """ONNX to IR; for int8, quantized on the way."""
+        import openvino as ov
+
+        details: dict[str, Option] = {}
+        with timing.lap() as taken:
+            try:
+                model = ov.Core().read_model(onnx.path)
+            except RuntimeError as error:
+                raise StageError(
+                    "not-convertible", f"OpenVINO cannot read the model: {_reason(error)}"
+                ) from error
+            if target.precision == "int8":
+                model = _quantize(model, calibration)
+                details = {
+                    "calibration": calibration.source,
+                    "calibration_n": calibration.n,
+                    "calibration_sha256": calibration.fingerprint,
+                    "calibration_method": "nncf default (mixed preset, fast bias correction)",
+                }
+            # The default would halve the weights to fp16: another artifact than was asked for.
+            ov.save_model(model, to / "model.xml", compress_to_fp16=False)
+        return artifact(
+            to / "model.xml",
+            form="openvino-ir",
+            made_by="nncf" if target.precision == "int8" else "openvino",
+            build_s=taken.seconds,
+            companions=["model.bin"],
+            details=details,
+        )
+
+    @contextmanager
+    def open(
+        self, built: Artifact, target: Target, *, batch: int, threads: int
+    ) -> Iterator[OpenVinoSession]:
+        import openvino as ov
+
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            # Left alone, a CPU that has bf16 silently computes fp32 models in it.
+            "INFERENCE_PRECISION_HINT": _HINT[target.precision],
+            "INFERENCE_NUM_THREADS": threads,
+            **target.options,
+        }
+        core = ov.Core()
+        try:
+            model = core.read_model(built.path)
+            _fix_batch(model, batch)
+            compiled = core.compile_model(model, "CPU", config)
+        except RuntimeError as error:
+            reason = _reason(error)
+            raise StageError("not-compilable", f"OpenVINO refuses the model: {reason}") from error
+        executed = _executed(compiled)
+        _require_precision(target.precision, executed)
+        yield OpenVinoSession(compiled, executed)
+
+
+class OpenVinoSession:
+    """One synchronous request on tensors shared with numpy."""
+
+    def __init__(self, compiled: Any, executed: Counter[str]) -> None:
+        import openvino as ov
+
+        self._tensor = ov.Tensor
+        self._compiled = compiled
+        self._executed = executed
+        self._request = compiled.create_infer_request()
+        self._indices = {port.any_name: i for i, port in enumerate(compiled.inputs)}
+        self._outputs = range(len(compiled.outputs))
+        self.inputs: Sequence[TensorSpec] = [
+            TensorSpec(port.any_name, tuple(port.shape), port.element_type.to_dtype().name)
+            for port in compiled.inputs
+        ]
+
+    def stage(self, feed: Feed) -> None:
+        for name, values in feed.items():
+            tensor = self._tensor(values, shared_memory=True)
+            self._request.set_input_tensor(self._indices[name], tensor)
+
+    def step(self) -> None:
+        self._request.infer(share_outputs=True)
+
+    def fetch(self) -> Sequence[Array]:
+        return [self._request.get_output_tensor(i).data for i in self._outputs]
+
+    def flags(self) -> Mapping[str, Option]:
+        get = self._compiled.get_property
+        return {
+            "threads": int(get("INFERENCE_NUM_THREADS")),
+            "streams": int(get("NUM_STREAMS")),
+            "precision_hint": get("INFERENCE_PRECISION_HINT").get_type_name(),
+            "executed": " ".join(f"{name}:{n}" for name, n in self._executed.most_common()),
+        }
+
+
+def _quantize(model: Any, calibration: Calibration) -> Any:
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    feeds = nncf.Dataset([dict(feed) for feed in calibration.feeds()])
+    try:
+        return nncf.quantize(model, feeds, subset_size=calibration.n)
+    except Exception as error:  # NNCF's own and OpenVINO's have no common base
+        raise StageError(
+            "not-quantizable", f"NNCF cannot quantize the model: {_reason(error)}"
+        ) from error
+
+
+def _fix_batch(model: Any, batch: int) -> None:
+    """A fixed shape is what is deployed for latency; a free one costs time in every call."""
+    shapes = {}
+    for port in model.inputs:
+        shape = port.partial_shape
+        if shape.rank.get_length() and shape[0].is_dynamic:
+            shape[0] = batch
+            shapes[port] = shape
+        elif shape.rank.get_length() and shape[0].get_length() != batch:
+            raise StageError(
+                "fixed-batch",
+                f"the model is fixed at batch {shape[0].get_length()}, and batch {batch} is asked",
+            )
+    if shapes:
+        model.reshape(shapes)
+
+
+def _executed(compiled: Any) -> Counter[str]:
+    """How many compute layers (convolutions, matrix products) run in which precision."""
+    layers: Counter[str] = Counter()
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        if "layerType" in info and info["layerType"].astype(str) in _COMPUTE:
+            layers[info["runtimePrecision"].astype(str)] += 1
+    return layers
+
+
+def _require_precision(precision: Precision, executed: Counter[str]) -> None:
+    """Raise StageError when what runs is not what the target says."""
+    seen = set(executed)
+    wrong = {
+        "fp32": bool(seen - {"f32"}),
+        "bf16": "bf16" not in seen,
+        "int8": not seen & _INT8,
+    }[precision]
+    if wrong:
+        found = ", ".join(f"{name} ({n})" for name, n in executed.most_common())
+        raise StageError(
+            "wrong-precision",
+            f"the target says {precision}, and OpenVINO runs the convolutions and matrix products "
+            f"as {found or 'nothing: the model has none'}",
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something: OpenVINO puts file and line numbers first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
