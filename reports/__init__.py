@@ -1,0 +1,1 @@
+"""Reports: outputs made from stored results. They import `bench`, never a runner."""

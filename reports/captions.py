@@ -1,0 +1,164 @@
+"""The words of a chart: title, caption, labels, file name. Pure functions, no drawing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from reports.frontier import full_name, hardware, one_line, undrawn
+
+if TYPE_CHECKING:
+    from reports.frontier import Group, Row
+
+#: What lies inside the timed region, in a reader's words (bench.records.Window).
+_WINDOWS = {
+    "device": "inputs already on the device",
+    "io": "host to device, compute, device to host",
+}
+
+#: Distributions that compute or quantize; a runtime's own name is added to them. Versions of
+#: anything else do not change a latency.
+_RUNTIMES = ("nncf", "onnxruntime", "openvino", "tensorrt")
+
+
+def title(group: Group) -> str:
+    # The shipped fake computes nothing; its numbers must not read like measured ones.
+    kind = "simulated latency" if group.hardware == "simulated" else "latency"
+    return f"Accuracy against {kind} on {shorten(group.hardware, 70)}"
+
+
+def subtitle(group: Group, drawn: Sequence[Row]) -> str:
+    networks = len({full_name(row) for row in drawn})
+    targets = len({row["target"] for row in drawn})
+    return (
+        f"{count(networks, 'network')} on {count(targets, 'target')} · "
+        f"{shorten(group.metric, 30)} on {shorten(group.dataset, 40)} · "
+        f"{setup(group.batch, group.threads)} · up and left is better"
+    )
+
+
+def caption(group: Group, drawn: Sequence[Row], rows: Iterable[Row]) -> list[str]:
+    """What a reader needs to judge or repeat the chart, and what it does not show; a paragraph
+    each."""
+    seen = sorted({row["accuracy"]["n"] for row in drawn})
+    images = f"{seen[0]:,}" if len(seen) == 1 else f"{seen[0]:,} to {seen[-1]:,}"
+    notes = ["Bars: 95 % intervals"]
+    if shared := _shared(drawn):
+        notes.append("Every network: " + ", ".join(shared))
+    if missing := undrawn(rows, group, drawn):
+        notes.append("Not drawn: " + ", ".join(f"{n} {why}" for why, n in missing.items()))
+    return [
+        f"Hardware: {_machines(drawn)}. Runtimes: {runtimes(drawn)}. Measured {days(drawn)}.",
+        f"Accuracy: {shorten(group.metric, 30)} on {shorten(group.dataset, 40)}, {images} images. "
+        f"Latency: median of {setup(group.batch, group.threads)}, {window(group.window)}.",
+        ". ".join(notes) + ".",
+    ]
+
+
+def setup(batch: int, threads: int) -> str:
+    """Batch size and, where they are known, CPU threads."""
+    return f"batch {batch}, {count(threads, 'thread')}" if threads else f"batch {batch}"
+
+
+def window(name: str) -> str:
+    inside = f" ({_WINDOWS[name]})" if name in _WINDOWS else ""
+    return f"window {shorten(name, 20)}{inside}"
+
+
+def days(rows: Sequence[Row]) -> str:
+    """The first and the last day (UTC) of these results."""
+    found = sorted({one_line(row["started_at"])[:10] for row in rows})
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _machines(drawn: Sequence[Row]) -> str:
+    """Every combination of hardware and host, so that a mix of hosts is seen."""
+    found = set()
+    for row in drawn:
+        seen = row["environment"]
+        words = [hardware(row), *map(one_line, seen["gpus"]), one_line(seen["cpu"])]
+        # Observed hardware often is the name of the CPU or GPU: say it once.
+        told = [w for i, w in enumerate(words) if not any(w in other for other in words[:i])]
+        found.add(", ".join(shorten(word, 70) for word in told))
+    return "; ".join(sorted(found))
+
+
+def runtimes(rows: Sequence[Row]) -> str:
+    """The versions of what computed these results, all of them where they are mixed."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        for name, version in row["environment"]["versions"].items():
+            # "onnxruntime-gpu" and "tensorrt-cu12" are variants of the same runtimes.
+            if any(f"{name}-".startswith(f"{known}-") for known in (*_RUNTIMES, row["runner"])):
+                found.setdefault(one_line(name), set()).add(one_line(version))
+    told = [f"{name} {' and '.join(sorted(found[name]))}" for name in sorted(found)]
+    return shorten(", ".join(told), 120) or "no version recorded"
+
+
+def _shared(drawn: Sequence[Row]) -> list[str]:
+    """What labels leave out because it is the same for all: source and weights tag."""
+    shared = []
+    for key, word in (("source", "source"), ("weights", "weights")):
+        values = {row[key] for row in drawn}
+        if len(values) == 1 and (value := values.pop()):
+            shared.append(f"{word} {shorten(one_line(value), 30)}")
+    return shared
+
+
+def labels(drawn: Sequence[Row]) -> list[str]:
+    """A label for each point: what tells it from the others. The name, with source and weights
+    unless all points share them, with the target where colour and marker do not tell it."""
+    sources = {row["source"] for row in drawn}
+    tags = {row["weights"] for row in drawn}
+    targets = {row["target"]: (row["runner"], row["precision"]) for row in drawn}
+    looks = Counter(targets.values())
+    texts = []
+    for row in drawn:
+        text = one_line(row["model"])
+        if len(sources) > 1 and row["source"]:
+            text = f"{one_line(row['source'])}:{text}"
+        if len(tags) > 1 and row["weights"]:
+            text = f"{text}.{one_line(row['weights'])}"
+        text = shorten(text, 36)
+        if looks[row["runner"], row["precision"]] > 1:
+            text = f"{text} @ {shorten(one_line(row['target']), 24)}"
+        texts.append(text)
+    return texts
+
+
+def file_names(groups: Sequence[Group]) -> list[str]:
+    """A file name without ending for each chart: the hardware, and what else differs."""
+    differing = [
+        key
+        for key in ("window", "batch", "threads", "metric", "dataset")
+        if len({getattr(group, key) for group in groups}) > 1
+    ]
+    names: list[str] = []
+    for group in groups:
+        values = [group.hardware, *(_part(key, getattr(group, key)) for key in differing)]
+        stem = "-".join(["frontier", *filter(None, map(_slug, values))])
+        twins = sum(name == stem or name.startswith(f"{stem}--") for name in names)
+        names.append(f"{stem}--{twins + 1}" if twins else stem)
+    return names
+
+
+def _part(key: str, value: object) -> str:
+    return f"{key}{value}" if isinstance(value, int) else str(value)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters; what is cut from the middle shows as an ellipsis."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) * 2 // 3
+    return f"{text[:head]}…{text[head - length + 1 :]}"

@@ -1,0 +1,175 @@
+"""Which results belong in one chart, and which of them lie on its frontier.
+
+Everything here is a pure function of public rows (`bench.public.to_public`), shared by all reports
+so that a chart and a table never mark different points.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: One result as `bench.public.to_public` gives it.
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Group:
+    """What two points must share to be compared. `hardware` is the observed one; `threads` is 0
+    where the runtime states none."""
+
+    hardware: str
+    window: str
+    batch: int
+    threads: int
+    metric: str
+    dataset: str
+    fingerprint: str
+
+
+def hardware(row: Row) -> str:
+    """What the result was measured on, as observed; its target may ask for something else."""
+    return one_line(row["hardware"])
+
+
+def threads(row: Row) -> int:
+    """CPU threads that the runtime used, 0 where it states none."""
+    return row["threads"] or 0
+
+
+def bare_name(row: Row) -> str:
+    """source:name, or the name alone where no source was found."""
+    return one_line(f"{row['source']}:{row['model']}" if row["source"] else row["model"])
+
+
+def full_name(row: Row) -> str:
+    """source:name.weights."""
+    return f"{bare_name(row)}.{one_line(row['weights'])}" if row["weights"] else bare_name(row)
+
+
+def one_line(text: object) -> str:
+    """The text fit for one line of a page: names come from files and may hold anything."""
+    words = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
+
+
+def why_not_drawn(row: Row) -> str | None:
+    """One word why the row is no point of a chart, None when it is one."""
+    if row["status"] != "ok":
+        return "failed"
+    latency = row["latency"]
+    if row["verdict"] not in ("VALID", "NOISY") or not latency or not latency["p50_ms"] > 0:
+        return "invalid"
+    return None if row["accuracy"] else "without accuracy"
+
+
+def group_of(row: Row) -> Group:
+    """The chart of a row that can be drawn."""
+    accuracy = row["accuracy"]
+    return Group(
+        hardware(row),
+        one_line(row["latency"]["window"]),
+        row["batch"],
+        threads(row),
+        one_line(accuracy["metric"]),
+        one_line(accuracy["dataset"]),
+        accuracy.get("fingerprint") or "",
+    )
+
+
+def identity(row: Row) -> tuple[Hashable, ...]:
+    """What a newer row of the same chart replaces."""
+    options = tuple(sorted((row.get("options") or {}).items()))
+    images = row["accuracy"]["n"] if row["accuracy"] else None
+    return (row["model"], row["source"], row["weights"], row["target"], options, images)
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """The newest row of each identity; of two started at once, the later in `rows`."""
+    latest: dict[tuple[Hashable, ...], Row] = {}
+    for row in rows:
+        held = latest.get(identity(row))
+        if held is None or row["started_at"] >= held["started_at"]:
+            latest[identity(row)] = row
+    return list(latest.values())
+
+
+def groups(rows: Iterable[Row]) -> dict[Group, list[Row]]:
+    """The rows that can be drawn, chart by chart, the newest of each identity, by latency."""
+    found: defaultdict[Group, list[Row]] = defaultdict(list)
+    for row in rows:
+        if why_not_drawn(row) is None:
+            found[group_of(row)].append(row)
+    return {group: sorted(newest(found[group]), key=by_latency) for group in sorted(found)}
+
+
+def by_latency(row: Row) -> tuple[Any, ...]:
+    """Sort key: fast first, then accurate, then by name. Rows without a latency come last."""
+    latency, accuracy = row["latency"], row["accuracy"]
+    return (
+        latency["p50_ms"] if latency else float("inf"),
+        -accuracy["value"] if accuracy else 0.0,
+        full_name(row),
+        row["target"],
+    )
+
+
+def undrawn(rows: Iterable[Row], group: Group, drawn: Sequence[Row]) -> dict[str, int]:
+    """How many networks on targets are missing from a chart, by reason.
+
+    A row counts when it could have stood there (same hardware and batch; same window, threads,
+    metric and dataset where it got so far) and nothing of the same network and target stands there.
+    """
+
+    def could(row: Row) -> bool:
+        latency, accuracy = row["latency"], row["accuracy"]
+        got = {"hardware": hardware(row), "batch": row["batch"]}
+        if latency:
+            got |= {"window": one_line(latency["window"]), "threads": threads(row)}
+        if accuracy:
+            got |= {key: one_line(accuracy[key]) for key in ("metric", "dataset")}
+        return all(value == getattr(group, key) for key, value in got.items())
+
+    missing = [row for row in rows if why_not_drawn(row) and could(row)]
+    counts: defaultdict[str, int] = defaultdict(int)
+    for row in newest(missing):
+        if not any(same_request(row, other) for other in drawn):
+            counts[why_not_drawn(row) or ""] += 1
+    return dict(sorted(counts.items()))
+
+
+def same_request(row: Row, other: Row) -> bool:
+    """Whether both are the same network on the same target. A job that failed before its model
+    was described has no weights tag, and holds the name as it was asked for."""
+    if row["target"] != other["target"]:
+        return False
+    asked = {full_name(other)}
+    if not row["weights"]:
+        bare = one_line(other["model"])
+        asked |= {bare_name(other), bare, f"{bare}.{one_line(other['weights'])}"}
+    return full_name(row) in asked
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the Pareto frontier of (latency, accuracy) points, fast first.
+
+    A point is dominated when another is at least as accurate and at most as slow, and strictly
+    better in one of the two. The frontier holds the points that nothing dominates; so of points
+    equal in both, either all are on it or none.
+    """
+    fast_first = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
+    kept: list[int] = []
+    for i in fast_first:
+        # Sorted so, every point that could dominate i was seen before it, and the last one kept
+        # is the most accurate of those.
+        if not kept or points[i][1] > points[kept[-1]][1] or points[i] == points[kept[-1]]:
+            kept.append(i)
+    return kept
+
+
+def frontier_rows(drawn: Sequence[Row]) -> list[Row]:
+    """The rows of one chart that lie on its frontier, fast first."""
+    points = [(row["latency"]["p50_ms"], row["accuracy"]["value"]) for row in drawn]
+    return [drawn[i] for i in frontier(points)]

@@ -1,0 +1,229 @@
+"""Results as a table: Markdown to read, CSV to compute with."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UsageError
+from reports.captions import days, runtimes, setup, window
+from reports.frontier import (
+    by_latency,
+    frontier_rows,
+    full_name,
+    groups,
+    hardware,
+    identity,
+    newest,
+    one_line,
+    same_request,
+    threads,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from reports.frontier import Row
+
+_MARK = "★"
+#: Column titles; those of numbers end in a colon, as Markdown's ruler for them does.
+_COLUMNS = (
+    *("", "model", "target", "p50 ms (95 %):", "accuracy % (95 %):", "images:", "measured on"),
+    *("fp32 % / drop:", "size MB:", "verdict"),
+)
+_NOTE = (
+    f"{_MARK} on the frontier: of the networks here with the same metric and data, none is at "
+    "least as accurate and at most as slow, and better in one of the two. p50 is the median of one "
+    "batch. fp32 is the exported network on the same images; drop is in points."
+)
+
+
+class Table:
+    """`results.md` or `results.csv`. Needs nothing that the tool's base lacks."""
+
+    formats = ("md", "csv")
+
+    def render(self, rows: Sequence[Mapping[str, Any]], out: Path, fmt: str) -> list[Path]:
+        """Raises UsageError when there is no row at all; failures are rows."""
+        if not rows:
+            raise UsageError("there is no result to show: measure something with `bench run` first")
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"results.{fmt}"
+        # A name read from a file may hold what UTF-8 cannot: one letter is lost, not the table.
+        with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+            if fmt == "csv":
+                flat = list(_flat(rows))
+                writer = csv.DictWriter(file, list(flat[0]))
+                writer.writeheader()
+                writer.writerows(flat)
+            else:
+                file.write(markdown(rows))
+        return [path]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The newest result of each network on each target, grouped by hardware, fast first; then what
+    could not be measured."""
+    sections: defaultdict[tuple[str, str, int, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["status"] == "ok" and row["latency"]:
+            key = (hardware(row), row["latency"]["window"], row["batch"], threads(row))
+            sections[key].append(row)
+    best = _on_frontier(rows)
+    lines = ["# Results", ""]
+    for (machine, inside, batch, used), found in sorted(sections.items()):
+        shown = sorted(_current(found), key=lambda row: (_is_invalid(row), by_latency(row)))
+        lines += [
+            f"## {_escaped(machine)}",
+            "",
+            _escaped(
+                f"Latency: {setup(batch, used)}, {window(one_line(inside))}. "
+                f"Runtimes: {runtimes(shown)}. Measured {days(shown)}."
+            ),
+            "",
+            *_table(_COLUMNS, [_cells(row, id(row) in best) for row in shown]),
+            "",
+        ]
+    if sections:
+        lines += [_NOTE, ""]
+    if missing := _not_measured(rows):
+        cells = [
+            [
+                full_name(row),
+                row["target"],
+                hardware(row),
+                row["failure"]["stage"],
+                f"{row['failure']['kind']}: {row['failure']['message']}",
+            ]
+            for row in missing
+        ]
+        titles = ("model", "target", "tried on", "stage", "reason")
+        lines += ["## Not measured", "", *_table(titles, cells), ""]
+    return "\n".join(lines)
+
+
+def _current(rows: Iterable[Row]) -> list[Row]:
+    """Of each network on each target the newest result a chart may draw, the newest of latency
+    alone, and an INVALID one only while nothing newer replaced it."""
+    kinds: defaultdict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        accuracy = row["accuracy"] or {}
+        kinds[_is_invalid(row), accuracy.get("metric"), accuracy.get("dataset")].append(row)
+    current = [row for kind in kinds.values() for row in newest(kind)]
+    latest = {identity(row): row for row in newest(current)}
+    return [row for row in current if not _is_invalid(row) or row is latest[identity(row)]]
+
+
+def _on_frontier(rows: Iterable[Row]) -> set[int]:
+    """The `id()` of each row that lies on the frontier of its group."""
+    return {id(row) for drawn in groups(rows).values() for row in frontier_rows(drawn)}
+
+
+def _is_invalid(row: Row) -> bool:
+    return row["verdict"] not in ("VALID", "NOISY")
+
+
+def _cells(row: Row, best: bool) -> list[str]:
+    latency, accuracy = row["latency"], row["accuracy"]
+    p50 = "invalid"  # not a number that somebody could quote
+    if not _is_invalid(row):
+        digits = _decimals(latency["p50_ms"])
+        p50 = _with_interval(latency["p50_ms"], latency["ci95_ms"], digits)
+    value, images, data, drop = "not measured", "", "", ""
+    if accuracy:
+        value = _with_interval(accuracy["value"], accuracy["ci95"], 2)
+        images, data = f"{accuracy['n']:,}", f"{accuracy['metric']}, {accuracy['dataset']}"
+        if accuracy["reference"] is not None:
+            lost = accuracy["reference"] - accuracy["value"]
+            drop = f"{accuracy['reference']:.2f} / {lost:.2f}"
+    size = "" if row["artifact_mb"] is None else f"{row['artifact_mb']:.2f}"
+    verdict = row["verdict"] or "no verdict"
+    if row["reasons"]:
+        verdict += ": " + "; ".join(map(str, row["reasons"]))
+    mark = _MARK if best else ""
+    return [mark, full_name(row), row["target"], p50, value, images, data, drop, size, verdict]
+
+
+def _with_interval(value: float, ci95: Sequence[float], digits: int) -> str:
+    return f"{value:.{digits}f} ({ci95[0]:.{digits}f}–{ci95[1]:.{digits}f})"
+
+
+def _decimals(value: float) -> int:
+    """As many as four significant figures need."""
+    return max(0, 3 - math.floor(math.log10(value))) if value > 0 else 3
+
+
+def _not_measured(rows: Sequence[Row]) -> list[Row]:
+    """The newest failure of each network on each target and batch size, unless something newer of
+    the same succeeded."""
+    latest: dict[tuple[str, str, int], Row] = {}
+    for row in sorted(rows, key=lambda row: str(row["started_at"])):
+        if row["status"] != "ok":
+            latest[full_name(row), row["target"], row["batch"]] = row
+    return [
+        row
+        for _, row in sorted(latest.items())
+        if not any(
+            other["status"] == "ok"
+            and other["batch"] == row["batch"]
+            and other["started_at"] >= row["started_at"]
+            and same_request(row, other)
+            for other in rows
+        )
+    ]
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    ruler = "|".join("---:" if title.endswith(":") else "---" for title in titles)
+    head = " | ".join(title.rstrip(":") for title in titles)
+    body = (" | ".join(map(_escaped, cells)) for cells in rows)
+    return [f"| {head} |", f"|{ruler}|", *(f"| {line} |" for line in body)]
+
+
+def _escaped(text: str) -> str:
+    """One line that Markdown shows as it is. An underscore within a word needs no escape, and
+    names are full of them."""
+    return re.sub(r"[\\`*|<>\[\]~$&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line(text))
+
+
+def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
+    """One row a result, failures and older ones too, with the unit in the column's name. The
+    times of an INVALID result are left empty: a mean over the column shall not hold them."""
+    best = _on_frontier(rows)
+    for row in rows:
+        latency, accuracy = row["latency"] or {}, row["accuracy"] or {}
+        timed = {} if _is_invalid(row) else latency
+        p50_low, p50_high = timed.get("ci95_ms") or (None, None)
+        low, high = accuracy.get("ci95") or (None, None)
+        failure, seen = row["failure"] or {}, row["environment"]
+        yield {
+            **{key: row[key] for key in ("id", "started_at", "status", "verdict")},
+            "on_frontier": id(row) in best,
+            **{key: row[key] for key in ("model", "source", "weights", "target")},
+            **{key: row[key] for key in ("hardware", "runner", "precision", "batch", "threads")},
+            "window": latency.get("window"),
+            "p50_ms": timed.get("p50_ms"),
+            "p50_low_ms": p50_low,
+            "p50_high_ms": p50_high,
+            **{key: timed.get(key) for key in ("mean_ms", "min_ms", "p90_ms", "p99_ms")},
+            **{key: latency.get(key) for key in ("samples", "processes", "canary_ratio")},
+            "throughput_ips": row["throughput_ips"] if timed else None,
+            **{key: row[key] for key in ("load_ms", "build_s", "first_ms", "peak_rss_mb")},
+            **{key: row[key] for key in ("artifact_mb", "params_m", "gmacs")},
+            **{key: accuracy.get(key) for key in ("task", "metric", "dataset")},
+            "accuracy_percent": accuracy.get("value"),
+            "accuracy_low_percent": low,
+            "accuracy_high_percent": high,
+            "images": accuracy.get("n"),
+            "reference_percent": accuracy.get("reference"),
+            "agreement_percent": accuracy.get("agreement"),
+            "reasons": "; ".join(map(str, row["reasons"])),
+            **{f"failure_{key}": failure.get(key) for key in ("stage", "kind", "message")},
+            **{key: seen[key] for key in ("cpu", "os", "python")},
+            "gpus": "; ".join(seen["gpus"]),
+            "versions": "; ".join(f"{k} {v}" for k, v in sorted(seen["versions"].items())),
+        }
