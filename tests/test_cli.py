@@ -1,0 +1,215 @@
+"""The commands beside `run`: list, show, report, doctor, export, import, cache."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import __version__, targets
+from bench.store import Store
+from tests.conftest import QUICK
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def measured(bench: Any, tiny_onnx: Path) -> Any:
+    """One good result and one refusal in the store; the good one's public row."""
+    rows = bench("run", "-m", tiny_onnx, "-t", "null-fp32", "-t", "t4-int8", *QUICK, "--json").json
+    return rows[0]
+
+
+def test_help_version_and_wrong_commands(bench: Any) -> None:
+    assert "run" in bench("--help").out
+    assert bench("--version").out.strip() == f"bench {__version__}"
+    assert bench("run", "--help").status == 0
+    wrong = bench("rum")
+    assert wrong.status == 2
+    assert "Traceback" not in wrong.err
+    assert bench("run").status == 2
+
+
+def test_every_command_in_the_readme_exists(bench: Any) -> None:
+    text = (ROOT / "README.md").read_text()
+    found = set(re.findall(r"^    bench (\w+(?: (?:models|targets|results|size))?)", text, re.M))
+    assert len(found) >= 8
+    for command in found:
+        shown = bench(*command.split(), "--help")
+        assert shown.status == 0, command
+    for option in set(re.findall(r"^    bench run.*?(--[a-z-]+)", text, re.M)):
+        assert option in bench("run", "--help").out
+
+
+def test_every_exit_status_in_the_readme_is_one_we_use() -> None:
+    from bench import campaign, errors
+
+    text = (ROOT / "README.md").read_text()
+    stated = {int(n) for n in re.findall(r"^\| (\d) \| ", text, re.M)}
+    used = {kind.exit_status for kind in (errors.BenchError, *errors.BenchError.__subclasses__())}
+    assert stated == used | {0, 6}
+    assert campaign.exit_status([]) == 0
+
+
+def test_list_targets_and_runners(bench: Any) -> None:
+    listed = bench("list", "targets")
+    assert listed.status == 0
+    for target in targets.every():
+        assert target.name in listed.out
+    assert max(map(len, listed.out.splitlines())) <= 80
+    names = {row["runner"] for row in bench("list", "runners", "--json").json}
+    assert names >= {"null", "ort", "openvino"}
+    assert "onnxruntime" in bench("list", "runners").out
+
+
+def test_list_models(bench: Any) -> None:
+    found = bench("list", "models", "builtin:*").out.split()
+    assert len(found) >= 6
+    assert all(name.startswith("builtin:digits-") for name in found)
+    assert bench("list", "models", "builtin:*", "--json").json == found
+    nothing = bench("list", "models", "no-such-model-anywhere")
+    assert nothing.status == 2
+    assert "Traceback" not in nothing.err
+
+
+def test_list_results_and_show(bench: Any, measured: Any) -> None:
+    listed = bench("list", "results")
+    assert measured["id"] in listed.out
+    assert "failed" in listed.out
+    assert max(map(len, listed.out.splitlines())) <= 80
+    assert [row["id"] for row in bench("list", "results", "-t", "null-fp32", "--json").json] == [
+        measured["id"]
+    ]
+    assert bench("show", measured["id"][:6]).json == measured
+    unknown = bench("show", "nonsense")
+    assert unknown.status == 2
+    assert "bench list results" in unknown.err
+
+
+def test_an_empty_store_says_what_to_do(bench: Any) -> None:
+    assert "bench run" in bench("list", "results").err
+    empty = bench("report")
+    assert empty.status == 2
+    assert "bench run" in empty.err
+    assert bench("export").out == ""
+
+
+def test_report_without_accuracy_writes_the_table(
+    bench: Any, measured: Any, tmp_path: Path
+) -> None:
+    written = bench("report", "--out", tmp_path / "report")
+    assert written.status == 0
+    names = {Path(line).name for line in written.out.split()}
+    assert {"results.md", "results.csv"} <= names
+    assert "NVIDIA T4" in (tmp_path / "report" / "results.md").read_text()
+    refused = bench("report", "--out", tmp_path / "report", "--format", "png")
+    assert refused.status == 2  # asked for by name, it says why there is none
+    assert "accuracy" in refused.err
+    wrong = bench("report", "--format", "docx")
+    assert wrong.status == 2
+    assert "png" in wrong.err
+
+
+def test_export_and_import_move_results_whole(
+    bench: Any, measured: Any, own_store: Path, tmp_path: Path
+) -> None:
+    lines = bench("export").out
+    assert [json.loads(line)["id"] for line in lines.splitlines()].count(measured["id"]) == 1
+    file = tmp_path / "results.jsonl"
+    assert bench("export", "--out", file).status == 0
+    assert file.read_text() == lines
+    other = tmp_path / "other.db"
+    assert "2 results imported" in bench("import", file, "--store", other).err
+    assert "0 results imported, 2" in bench("import", file, "--store", other).err
+    assert Store(str(other)).read() == Store(str(own_store)).read()
+    table = list(csv.DictReader(io.StringIO(bench("export", "--format", "csv").out)))
+    assert {row["status"] for row in table} == {"ok", "failed"}
+    assert float(table[0]["latency_p50_ms"] or table[1]["latency_p50_ms"]) > 0
+
+
+def test_export_to_parquet(bench: Any, measured: Any, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    assert bench("export", "--format", "parquet").status == 2
+    assert bench("export", "--format", "parquet", "--out", tmp_path / "r.parquet").status == 0
+    assert len(pd.read_parquet(tmp_path / "r.parquet")) == 2
+
+
+def test_import_refuses_what_it_cannot_read(bench: Any, tmp_path: Path, own_store: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    for content in (b"not json\n", b"{}\n", b'{"record": 1}\n', b"\xff\xfe\x00", b"[1, 2]\n"):
+        bad.write_bytes(content)
+        refused = bench("import", bad)
+        assert refused.status == 2, content
+        assert "line 1" in refused.err
+        assert "Traceback" not in refused.err
+    assert bench("import", tmp_path / "nowhere").status == 2
+    assert bench("import", tmp_path).status == 2
+
+
+def test_doctor_knows_every_target(bench: Any) -> None:
+    told = bench("doctor", "--json").json
+    verdicts = {row["target"]: row for row in told["targets"]}
+    assert verdicts.keys() == {target.name for target in targets.every()}
+    assert verdicts["null-fp32"]["ready"]
+    assert verdicts["cpu-ort-fp32"]["ready"]
+    assert not verdicts["xavier-nx-int8"]["ready"]
+    assert "Xavier NX" in verdicts["xavier-nx-int8"]["reason"]
+    assert told["machine"]["threads"]
+    runners = {row["runner"]: row for row in told["runners"]}
+    assert runners["ort"]["ready"]
+    assert runners.keys() >= {target.runner for target in targets.every()}
+    assert all(row["ready"] or row["reason"] for row in runners.values())
+    table = bench("doctor")
+    assert table.status == 0
+    assert max(map(len, table.out.splitlines())) <= 80
+
+
+def test_cache_size_and_clear(
+    bench: Any, tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    assert bench("cache", "size").status == 0
+    bench("run", "-m", tiny_onnx, "-t", "null-fp32", *QUICK)
+    stages = bench("cache", "size", "--json").json["stages"]
+    assert stages["inputs"]["bytes"] > 0
+    assert bench("cache", "clear", "nonsense").status == 2
+    assert bench("cache", "clear", "inputs").status == 0
+    assert "inputs" not in bench("cache", "size", "--json").json["stages"]
+    bench("cache", "clear")
+    assert bench("cache", "size", "--json").json["stages"] == {}
+
+
+def test_a_damaged_target_file_is_named(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text("[target.x\n")
+    monkeypatch.setenv("BENCH_TARGETS", str(own))
+    targets._load.cache_clear()
+    try:
+        refused = bench("list", "targets")
+    finally:
+        targets._load.cache_clear()
+    assert refused.status == 2
+    assert "mine.toml" in refused.err
+
+
+def test_output_that_nobody_reads_is_no_error() -> None:
+    line = "from bench.cli import main; main()"
+    done = subprocess.run(
+        f"{sys.executable} -c '{line}' list targets --json | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "["
+    assert done.stderr == ""

@@ -1,0 +1,409 @@
+"""What is read from an ONNX graph: inputs, parameters, multiply-accumulates, and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from bench import onnx_graph
+from bench.cache import artifact
+from bench.errors import StageError
+from bench.records import Facts, TensorSpec
+from tests.builders import message_of, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Shape = Sequence[int | str | None]
+
+
+def constant(name: str, *shape: int, kind: Any = np.float32) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.ones(shape, kind), name)
+
+
+def graph(
+    nodes: Sequence[onnx.NodeProto],
+    constants: Sequence[onnx.TensorProto] = (),
+    *,
+    x: Shape = ("batch", 6, 8, 10),
+    y: Shape | None = None,
+) -> onnx.ModelProto:
+    """A model from x to y."""
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "made",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, x)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, y)],
+            constants,
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+
+
+def facts(model: onnx.ModelProto, folder: Path) -> Facts:
+    path = folder / "net.onnx"
+    onnx.save(model, path)
+    return onnx_graph.facts(artifact(path, form="onnx", made_by="test", build_s=0.0))
+
+
+def conv(**attributes: Any) -> onnx.NodeProto:
+    return helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+
+
+@pytest.mark.parametrize(
+    ("weight", "attributes", "macs"),
+    [
+        # outputs: channels x height x width; each costs (channels in / groups) x kernel.
+        ((4, 6, 3, 3), {}, (4 * 6 * 8) * (6 * 9)),
+        ((4, 6, 3, 3), {"pads": [1, 1, 1, 1]}, (4 * 8 * 10) * (6 * 9)),
+        ((4, 6, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}, (4 * 4 * 5) * (6 * 9)),
+        ((4, 6, 1, 1), {}, (4 * 8 * 10) * 6),
+        ((4, 3, 3, 3), {"group": 2}, (4 * 6 * 8) * (3 * 9)),
+        ((6, 1, 3, 3), {"group": 6}, (6 * 6 * 8) * 9),
+        ((4, 6, 3, 3), {"dilations": [2, 2]}, (4 * 4 * 6) * (6 * 9)),
+        ((4, 6, 1, 5), {}, (4 * 8 * 6) * (6 * 5)),
+    ],
+)
+def test_conv(
+    tmp_path: Path, weight: tuple[int, ...], attributes: dict[str, Any], macs: int
+) -> None:
+    found = facts(graph([conv(**attributes)], [constant("w", *weight)]), tmp_path)
+    assert found == Facts(params=int(np.prod(weight)), macs=macs)
+
+
+def test_a_bias_is_parameters_and_no_macs(tmp_path: Path) -> None:
+    node = helper.make_node("Conv", ["x", "w", "b"], ["y"])
+    found = facts(graph([node], [constant("w", 4, 6, 1, 1), constant("b", 4)]), tmp_path)
+    assert found == Facts(params=24 + 4, macs=4 * 80 * 6)
+
+
+@pytest.mark.parametrize(
+    ("weight", "attributes", "macs"),
+    [
+        # inputs: channels x height x width; each meets (channels out / groups) x kernel weights.
+        ((6, 4, 2, 2), {"strides": [2, 2]}, (6 * 8 * 10) * (4 * 4)),
+        ((6, 2, 3, 3), {"group": 2}, (6 * 8 * 10) * (2 * 9)),
+    ],
+)
+def test_conv_transpose(
+    tmp_path: Path, weight: tuple[int, ...], attributes: dict[str, Any], macs: int
+) -> None:
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)
+    found = facts(graph([node], [constant("w", *weight)]), tmp_path)
+    assert found == Facts(params=int(np.prod(weight)), macs=macs)
+
+
+@pytest.mark.parametrize("turned_weight", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_gemm(tmp_path: Path, turned: bool, turned_weight: bool) -> None:
+    flip = helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0])
+    gemm = helper.make_node(
+        "Gemm", ["t" if turned else "x", "w", "b"], ["y"], transA=turned, transB=turned_weight
+    )
+    weight = constant("w", *((7, 5) if turned_weight else (5, 7)))
+    model = graph([flip, gemm], [weight, constant("b", 7)], x=("batch", 5))
+    assert facts(model, tmp_path) == Facts(params=35 + 7, macs=35)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "macs"),
+    [
+        (("batch", 5), (5, 7), 35),
+        (("batch", 11, 5), (5, 7), 11 * 35),
+        (("batch", 3, 11, 5), (3, 5, 7), 3 * 11 * 35),
+        (("batch", 5), (5,), 5),
+    ],
+)
+def test_matmul(tmp_path: Path, x: Shape, weight: tuple[int, ...], macs: int) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    found = facts(graph([node], [constant("w", *weight)], x=x), tmp_path)
+    assert found == Facts(params=int(np.prod(weight)), macs=macs)
+
+
+def test_attention_is_products_of_activations(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["x", "t"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["s"]),
+        helper.make_node("MatMul", ["s", "x"], ["y"]),
+    ]
+    found = facts(graph(nodes, x=("batch", 2, 9, 4)), tmp_path)
+    assert found == Facts(params=0, macs=2 * (2 * 9 * 9 * 4))
+
+
+def test_a_network_is_the_sum_of_its_layers(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["d"]),
+        helper.make_node("Gemm", ["d", "w2"], ["y"]),
+    ]
+    found = facts(graph(nodes, [constant("w1", 4, 6, 3, 3), constant("w2", 4, 10)]), tmp_path)
+    assert found == Facts(params=216 + 40, macs=4 * 80 * 54 + 40)
+
+
+def test_weights_in_constant_nodes_have_their_shape(tmp_path: Path) -> None:
+    node = helper.make_node("Constant", [], ["w"], value=constant("w", 4, 6, 1, 1))
+    assert facts(graph([node, conv()]), tmp_path).macs == 4 * 80 * 6
+
+
+def test_macs_are_an_image_whatever_batch_the_file_is_fixed_at(tmp_path: Path) -> None:
+    """`Facts.macs` are "multiply-accumulates an image", and the batch comes first."""
+    for batch in (1, "batch", None, 4):
+        model = graph([conv()], [constant("w", 4, 6, 1, 1)], x=(batch, 6, 8, 10))
+        assert facts(model, tmp_path).macs == 4 * 80 * 6, f"batch {batch}"
+
+
+@pytest.mark.parametrize("x", [("batch", 6, "height", "width"), ("batch", 6, None, 10)])
+def test_no_count_where_a_size_is_free(tmp_path: Path, x: Shape) -> None:
+    found = facts(graph([conv()], [constant("w", 4, 6, 1, 1)], x=x), tmp_path)
+    assert found == Facts(params=24, macs=None)
+
+
+def test_no_count_behind_an_unknown_operator(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Strange", ["x"], ["a"], domain="my.own"),
+        helper.make_node("Conv", ["a", "w"], ["y"]),
+    ]
+    model = graph(nodes, [constant("w", 4, 6, 1, 1)])
+    model.opset_import.append(helper.make_opsetid("my.own", 1))
+    assert facts(model, tmp_path) == Facts(params=24, macs=None)
+
+
+def test_no_count_where_work_hides_in_a_branch(tmp_path: Path) -> None:
+    """No count is better than a wrong one: a convolution inside `If` is not none."""
+
+    def branch(name: str) -> onnx.GraphProto:
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node("Conv", ["x", "w"], [name])], name, [], [out])
+
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    node = helper.make_node("If", ["yes"], ["y"], then_branch=branch("a"), else_branch=branch("b"))
+    found = facts(graph([node], [constant("w", 4, 6, 1, 1), yes]), tmp_path)
+    assert found.macs in (None, 4 * 80 * 6)
+
+
+def test_parameters_are_what_is_learnt(tmp_path: Path) -> None:
+    """Floating-point tensors; a shape for Reshape, or a scalar, is none."""
+    constants = [
+        constant("w", 4, 6, 1, 1),
+        constant("half", 3, 5, kind=np.float16),
+        constant("shape", 4, kind=np.int64),
+        constant("scalar"),
+    ]
+    assert facts(graph([conv()], constants), tmp_path).params == 24 + 15
+
+
+def test_reading_facts_changes_nothing(tmp_path: Path) -> None:
+    model = graph([conv()], [constant("w", 4, 6, 1, 1)])
+    facts(model, tmp_path)
+    before = (tmp_path / "net.onnx").read_bytes()
+    onnx_graph.facts(artifact(tmp_path / "net.onnx", form="onnx", made_by="t", build_s=0.0))
+    assert (tmp_path / "net.onnx").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "net.onnx"]
+
+
+def test_inputs() -> None:
+    model = graph([conv()], [constant("w", 4, 6, 1, 1)])
+    assert onnx_graph.inputs(model) == (TensorSpec("x", (None, 6, 8, 10), "float32"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (TensorProto.FLOAT16, "float16"),
+        (TensorProto.DOUBLE, "float64"),
+        (TensorProto.UINT8, "uint8"),
+        (TensorProto.INT64, "int64"),
+        (TensorProto.BOOL, "bool"),
+    ],
+)
+def test_the_types_of_inputs(kind: int, name: str) -> None:
+    model = graph([helper.make_node("Identity", ["x"], ["y"])])
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", kind, ["n", None, 0, 3]))
+    assert onnx_graph.inputs(model) == (TensorSpec("x", (None, None, None, 3), name),)
+
+
+def test_weights_that_old_files_list_as_inputs_are_none() -> None:
+    model = graph([conv()], [constant("w", 4, 6, 1, 1)])
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [4, 6, 1, 1]))
+    assert [spec.name for spec in onnx_graph.inputs(model)] == ["x"]
+
+
+def test_several_inputs_keep_their_order() -> None:
+    model = graph([helper.make_node("Add", ["x", "a"], ["y"])])
+    model.graph.input.append(helper.make_tensor_value_info("a", TensorProto.INT32, []))
+    assert onnx_graph.inputs(model)[1] == TensorSpec("a", (), "int32")
+
+
+def with_companions(folder: Path, *, together: bool = True) -> Path:
+    """A network whose weights lie in one file beside it, or in a file each."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"]),
+        helper.make_node("Conv", ["a", "w2"], ["y"]),
+    ]
+    model = graph(nodes, [constant("w1", 4, 6, 1, 1), constant("w2", 5, 4, 1, 1)])
+    path = folder / "net.onnx"
+    onnx.save(
+        model,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=together,
+        location="net.weights" if together else None,
+        size_threshold=0,
+    )
+    return path
+
+
+@pytest.mark.parametrize(("together", "names"), [(True, ["net.weights"]), (False, ["w1", "w2"])])
+def test_companions(tmp_path: Path, together: bool, names: list[str]) -> None:
+    path = with_companions(tmp_path, together=together)
+    assert onnx_graph.companions(onnx_graph.read(path)) == names
+
+
+def test_a_file_of_its_own_has_no_companions() -> None:
+    assert onnx_graph.companions(graph([conv()], [constant("w", 4, 6, 1, 1)])) == []
+
+
+def test_facts_of_a_file_with_companions(tmp_path: Path) -> None:
+    path = with_companions(tmp_path)
+    made = artifact(path, form="onnx", made_by="t", build_s=0.0, companions=["net.weights"])
+    assert onnx_graph.facts(made) == Facts(params=24 + 20, macs=80 * (24 + 20))
+
+
+def test_weights_are_read_only_when_asked_for(tmp_path: Path) -> None:
+    path = with_companions(tmp_path)
+    (lazy, _), (eager, _) = (
+        onnx_graph.read(path, weights=weights).graph.initializer for weights in (False, True)
+    )
+    assert not lazy.raw_data
+    np.testing.assert_array_equal(numpy_helper.to_array(eager), np.ones((4, 6, 1, 1)))
+
+
+def test_a_missing_companion_is_named(tmp_path: Path) -> None:
+    path = with_companions(tmp_path)
+    (tmp_path / "net.weights").unlink()
+    with refused(StageError, path, "net.weights", "missing"):
+        onnx_graph.read(path)
+
+
+def refuses(path: Path) -> str:
+    """The message of the refusal to read a file; `bad-model` is its kind."""
+    with pytest.raises(StageError) as caught:
+        onnx_graph.read(path)
+    assert caught.value.kind == "bad-model"
+    assert str(path) in message_of(caught.value)
+    return message_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"<html>404: not found</html>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+        b"PK\x03\x04",
+        b"\x80\x02}q\x00.",
+        bytes(range(256)),
+        b"\x00" * 1000,
+        "模型".encode(),
+    ],
+    ids=["empty", "line", "html", "lfs", "zip", "pickle", "bytes", "zeros", "text"],
+)
+def test_what_is_no_onnx(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    assert "not an ONNX file" in refuses(path)
+
+
+def test_a_model_without_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(graph([]), path)
+    assert "no nodes" in refuses(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert "No such file" in refuses(tmp_path / "none.onnx")
+    assert "directory" in refuses(tmp_path)
+
+
+WHOLE = graph([conv()], [constant("w", 4, 6, 3, 3)], y=("batch", 4, 6, 8)).SerializeToString()
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    """Wherever it was cut: refused when read, or when verified, in one sentence."""
+    path = tmp_path / "net.onnx"
+    for end in range(0, len(WHOLE), 7):
+        path.write_bytes(WHOLE[:end])
+        with pytest.raises(StageError) as caught:
+            onnx_graph.verify(path) if whole_enough(path) else onnx_graph.read(path)
+        assert caught.value.kind == "bad-model"
+        assert str(path) in message_of(caught.value)
+
+
+def whole_enough(path: Path) -> bool:
+    try:
+        onnx_graph.read(path)
+    except StageError:
+        return False
+    return True
+
+
+@settings(
+    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(at=st.integers(0, len(WHOLE)), junk=st.binary(min_size=1, max_size=8))
+def test_no_damage_is_fatal(tmp_path: Path, at: int, junk: bytes) -> None:
+    """Reading, verifying and counting a damaged file give an answer, or one sentence."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(WHOLE[:at] + junk + WHOLE[at + len(junk) :])
+    try:
+        onnx_graph.inputs(onnx_graph.read(path))
+        onnx_graph.verify(path)
+        onnx_graph.facts(artifact(path, form="onnx", made_by="t", build_s=0.0))
+    except StageError as error:
+        message_of(error)
+
+
+def test_verify_takes_a_whole_model(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(WHOLE)
+    onnx_graph.verify(path)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [helper.make_node("Conv", ["x", "nothing"], ["y"])],
+        [helper.make_node("NoSuchOperator", ["x"], ["y"])],
+        [helper.make_node("Conv", ["x"], ["y"])],
+        [helper.make_node("Relu", ["x"], ["y"], strange=3)],
+    ],
+    ids=["input", "operator", "few", "attribute"],
+)
+def test_verify_refuses_what_the_checker_refuses(
+    tmp_path: Path, nodes: list[onnx.NodeProto]
+) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(graph(nodes, y=("batch", 4, 6, 8)), path)
+    with refused(StageError, path, "not valid ONNX"):
+        onnx_graph.verify(path)
+
+
+def test_inputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
+    model = graph([helper.make_node("SequenceLength", ["x"], ["y"])])
+    sequence = helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None)
+    model.graph.input[0].CopyFrom(sequence)
+    with refused(StageError, "'x'"):
+        onnx_graph.inputs(model)

@@ -1,0 +1,156 @@
+"""Statistics: what holds for every sample, and the figures that books give."""
+
+from __future__ import annotations
+
+from math import comb, isclose
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import stats
+from tests.builders import blocks_ns
+
+SAMPLE = st.integers(1, 10**10)
+PROCESSES = st.lists(
+    st.lists(st.lists(SAMPLE, min_size=1, max_size=100), min_size=1, max_size=4),
+    min_size=1,
+    max_size=4,
+)
+SHARE = st.integers(1, 10**5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(PROCESSES, st.integers(0, 2**32))
+def test_interval_holds_the_median_and_stays_among_the_samples(
+    processes: list[list[list[int]]], seed: int
+) -> None:
+    samples = stats.pooled(processes)
+    low, high = stats.median_interval(processes, seed=seed, resamples=50)
+    assert samples.min() <= low <= np.median(samples) <= high <= samples.max()
+
+
+@settings(deadline=None, max_examples=20)
+@given(PROCESSES, st.integers(0, 2**32))
+def test_interval_is_the_same_for_the_same_seed(
+    processes: list[list[list[int]]], seed: int
+) -> None:
+    first, again = (stats.median_interval(processes, seed=seed, resamples=30) for _ in range(2))
+    assert first == again
+
+
+def test_another_seed_draws_otherwise() -> None:
+    runs = [blocks_ns(i, noise=0.1) for i in range(3)]
+    assert len({stats.median_interval(runs, seed=seed) for seed in range(3)}) > 1
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.floats(0.05, 0.5))
+def test_interval_is_wider_when_processes_disagree(seed: int, apart: float) -> None:
+    agree = [blocks_ns(seed + i) for i in range(4)]
+    differ = [
+        blocks_ns(seed + i, centre_ns=1e6 * (1 + apart * share))
+        for i, share in enumerate((0, 1 / 3, 2 / 3, 1))
+    ]
+    narrow, wide = (stats.median_interval(runs, resamples=200) for runs in (agree, differ))
+    assert stats.relative_half_width(wide) > 2 * stats.relative_half_width(narrow)
+
+
+def test_more_samples_of_a_process_do_not_hide_that_processes_disagree() -> None:
+    """The outer repetition is the one that counts: 100 times the samples, the same interval."""
+    widths = [
+        stats.relative_half_width(
+            stats.median_interval(
+                [blocks_ns(i, samples=n, centre_ns=1e6 * (1 + 0.05 * i)) for i in range(4)]
+            )
+        )
+        for n in (40, 4000)
+    ]
+    assert isclose(widths[0], widths[1], rel_tol=0.2)
+
+
+def test_interval_in_another_unit_is_the_same_interval() -> None:
+    runs = [blocks_ns(i) for i in range(3)]
+    larger = [[[1000 * ns for ns in block] for block in run] for run in runs]
+    small, large = stats.median_interval(runs), stats.median_interval(larger)
+    assert large == pytest.approx([1000 * bound for bound in small])
+
+
+def test_pooled_keeps_every_sample() -> None:
+    assert sorted(stats.pooled([[[3, 1], [2]], [[5]]]).tolist()) == [1, 2, 3, 5]
+
+
+def test_relative_half_width() -> None:
+    assert stats.relative_half_width((90.0, 110.0)) == pytest.approx(0.1)
+    assert stats.relative_half_width((5.0, 5.0)) == 0.0
+    assert stats.relative_half_width((0.0, 0.0)) == float("inf")
+
+
+@given(st.floats(1, 1e12), st.floats(0, 1e12))
+def test_relative_half_width_is_a_share(low: float, width: float) -> None:
+    assert 0 <= stats.relative_half_width((low, low + width)) <= 1
+
+
+@pytest.mark.parametrize(("q", "n"), [(0.9, 64), (0.99, 662)])
+def test_samples_needed_is_the_rule_of_loadgen(q: float, n: int) -> None:
+    assert stats.samples_needed(q) == n
+
+
+@given(st.floats(0.5, 0.995))
+def test_samples_needed_is_the_least_number_that_bounds_the_quantile(q: float) -> None:
+    def at_most_one_above(n: int) -> float:
+        return sum(comb(n, k) * (1 - q) ** k * q ** (n - k) for k in (0, 1))
+
+    n = stats.samples_needed(q)
+    assert at_most_one_above(n) <= 0.01 < at_most_one_above(n - 1)
+
+
+@pytest.mark.parametrize("q", [0.9, 0.99])
+def test_percentile_needs_its_samples(q: float) -> None:
+    n = stats.samples_needed(q)
+    assert stats.percentile(np.arange(n - 1), q) is None
+    assert stats.percentile(np.arange(n), q) == pytest.approx(q * (n - 1))
+
+
+@given(st.lists(SAMPLE, min_size=1, max_size=200))
+def test_percentile_is_none_or_among_the_samples(samples: list[int]) -> None:
+    found = stats.percentile(np.asarray(samples), 0.9)
+    assert (found is None) == (len(samples) < 64)
+    assert found is None or min(samples) <= found <= max(samples)
+
+
+@given(SHARE)
+def test_wilson_lies_in_percent_and_holds_the_share(share: tuple[int, int]) -> None:
+    correct, n = share
+    low, high = stats.wilson(correct, n)
+    assert 0 <= low <= 100 * correct / n <= high <= 100
+
+
+@given(SHARE, st.integers(2, 50))
+def test_wilson_is_narrower_with_more_images(share: tuple[int, int], times: int) -> None:
+    correct, n = share
+    few, many = stats.wilson(correct, n), stats.wilson(times * correct, times * n)
+    assert many[1] - many[0] < few[1] - few[0]
+
+
+@given(SHARE)
+def test_wilson_of_the_wrong_ones_is_the_mirror(share: tuple[int, int]) -> None:
+    correct, n = share
+    low, high = stats.wilson(correct, n)
+    mirrored = stats.wilson(n - correct, n)
+    assert mirrored == pytest.approx((100 - high, 100 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "interval"),
+    [
+        # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I.
+        (81, 263, (25.53, 36.62)),
+        (15, 148, (6.24, 16.05)),
+        (0, 20, (0.00, 16.11)),
+        (1, 29, (0.61, 17.18)),
+    ],
+)
+def test_wilson_as_published(correct: int, n: int, interval: tuple[float, float]) -> None:
+    assert stats.wilson(correct, n) == pytest.approx(interval, abs=0.005)

@@ -1,0 +1,282 @@
+"""The stopwatch: what is inside the timed region, what is outside, and that there is only one."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import threading
+import time
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from bench import timing
+from bench.records import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+ROOT = Path(__file__).parent.parent
+MS = 1_000_000
+POOL: list[Any] = [{"input": np.full((1, 1), i)} for i in range(3)]
+
+
+class Fake:
+    """A session that takes `step_us` to compute and sleeps before and after; it writes down its
+    calls."""
+
+    def __init__(self, *, step_us: int = 200, copy_ms: float = 0.0) -> None:
+        self.inputs = [TensorSpec("input", (None, 1), "float32")]
+        self.calls: list[str] = []
+        self.staged: list[int] = []
+        self._step_ns, self._copy_s = step_us * 1000, copy_ms / 1000
+
+    def stage(self, feed: Any) -> None:
+        self.calls.append("stage")
+        self.staged.append(int(feed["input"][0, 0]))
+        if self._copy_s:
+            time.sleep(self._copy_s)
+
+    def step(self) -> None:
+        self.calls.append("step")
+        timing.spin(self._step_ns)
+
+    def fetch(self) -> list[Any]:
+        self.calls.append("fetch")
+        return []
+
+    def flags(self) -> dict[str, Any]:
+        return {}
+
+
+def watch(sample: Callable[[], int]) -> timing.Stopwatch:
+    """A stopwatch whose samples are made up."""
+    made = timing.Stopwatch(Fake(), POOL, "device")
+    made.sample = sample
+    return made
+
+
+def constant(ns: int = 1000, *, takes_us: int = 100) -> Callable[[], int]:
+    """A sample that is always the same."""
+
+    def sample() -> int:
+        timing.spin(takes_us * 1000)
+        return ns
+
+    return sample
+
+
+def test_window_device_is_the_step_alone() -> None:
+    session = Fake(copy_ms=2)
+    sample = timing.Stopwatch(session, POOL, "device").sample
+    samples = [sample() for _ in range(9)]
+    assert 0.2 * MS <= median(samples) < MS
+    assert session.calls == ["stage", "step"] * 9
+
+
+def test_window_io_is_the_copies_too() -> None:
+    session = Fake(copy_ms=2)
+    sample = timing.Stopwatch(session, POOL, "io").sample
+    samples = [sample() for _ in range(9)]
+    assert min(samples) > 2.2 * MS
+    assert session.calls == ["stage", "step", "fetch"] * 9
+
+
+@pytest.mark.parametrize("window", ["device", "io"])
+def test_the_pool_goes_round(window: Any) -> None:
+    session = Fake(step_us=1)
+    sample = timing.Stopwatch(session, POOL, window).sample
+    for _ in range(7):
+        sample()
+    assert session.staged == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_warm_up_ends_when_the_latency_has_settled() -> None:
+    slowness = [*range(3000, 1000, -100)]  # 20 samples that become faster, then all the same
+    numbers = iter(slowness)
+
+    def sample() -> int:
+        timing.spin(200_000)
+        return next(numbers, 1000)
+
+    samples, stable = watch(sample).warm_up(0.005, 0.002)
+    assert stable
+    assert samples[:20] == slowness
+    assert set(samples[20:]) == {1000}
+
+
+def test_warm_up_lasts_as_long_as_asked() -> None:
+    with timing.lap() as taken:
+        samples, stable = watch(constant()).warm_up(0.05, 0.005)
+    assert stable
+    assert 0.05 <= taken.seconds < 2
+    assert 5 <= len(samples) <= 1000
+
+
+def test_warm_up_says_when_the_latency_keeps_growing() -> None:
+    steps = count()
+
+    def sample() -> int:
+        timing.spin(200_000)
+        return int(1000 * 1.05 ** next(steps))
+
+    with timing.lap() as taken:
+        samples, stable = watch(sample).warm_up(0.005, 0.002)
+    assert not stable
+    assert 0.005 * timing.WARM_CAP <= taken.seconds < 2
+    assert len(samples) == next(steps)
+
+
+def test_warm_up_of_no_time_is_still_a_warm_up() -> None:
+    samples, _ = watch(constant()).warm_up(0.0, 0.001)
+    assert samples
+
+
+def test_a_block_lasts_as_long_as_asked_and_drops_its_first_calls() -> None:
+    calls = count()
+
+    def sample() -> int:
+        timing.spin(50_000)
+        return next(calls)
+
+    with timing.lap() as taken:
+        dropped, block = watch(sample).block(0.05)
+    assert 0.05 + timing.DROPPED_SECONDS <= taken.seconds < 2
+    assert len(dropped) >= 1
+    assert [*dropped, *block] == list(range(next(calls)))
+
+
+def test_a_network_slower_than_a_block_has_one_sample_and_none_dropped() -> None:
+    def sample() -> int:
+        time.sleep(0.02)
+        return 20 * MS
+
+    slow = watch(sample)
+    slow.warm_up(0.0, 0.001)
+    assert slow.block(0.001) == ([], [20 * MS])
+
+
+@pytest.mark.parametrize(("window", "least"), [("device", 0.2 * MS), ("io", 1.2 * MS)])
+def test_samples_are_whole_ns(window: Any, least: float) -> None:
+    stopwatch = timing.Stopwatch(Fake(copy_ms=1), POOL, window)
+    warmup, _ = stopwatch.warm_up(0.005, 0.002)
+    dropped, block = stopwatch.block(0.02)
+    for ns in (*warmup, *dropped, *block):
+        assert type(ns) is int
+        assert ns >= least
+
+
+def test_nothing_is_collected_while_it_is_timed() -> None:
+    gc.enable()
+    try:
+        timing.Stopwatch(Fake(), POOL, "device")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+class Workers:
+    """The CPU time of a process's threads, of which each nap spends the next of `naps` ms."""
+
+    def __init__(self, naps: Iterable[float]) -> None:
+        self._naps = iter(naps)
+        self.spent = 0
+        self.naps = 0
+
+    def sleep(self, seconds: float) -> None:
+        del seconds
+        self.spent += int(next(self._naps) * MS)
+        self.naps += 1
+
+    def process_time_ns(self) -> int:
+        return self.spent
+
+
+@pytest.mark.parametrize(
+    ("naps", "taken"),
+    [
+        ([0.1, 0.1], 2),
+        ([4, 4, 4, 0.1, 0.1], 5),
+        # A worker that spins and once got no core is not at rest.
+        ([4, 0.1, 4, 4, 0.1, 0.1], 6),
+    ],
+)
+def test_rest_waits_for_threads_that_spin(
+    naps: list[float], taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = Workers(naps)
+    monkeypatch.setattr(timing.time, "sleep", workers.sleep)
+    monkeypatch.setattr(timing.time, "process_time_ns", workers.process_time_ns)
+    timing.rest()
+    assert workers.naps == taken
+
+
+def test_rest_gives_up_on_threads_that_never_stop() -> None:
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            pass
+
+    worker = threading.Thread(target=spin)
+    worker.start()
+    try:
+        with timing.lap() as waited:
+            timing.rest()
+    finally:
+        stop.set()
+        worker.join()
+    assert waited.seconds < timing.REST_CAP_SECONDS + 2
+
+
+def test_a_lap_is_taken_even_of_what_raises() -> None:
+    def fail() -> None:
+        timing.spin(2 * MS)
+        raise KeyError
+
+    with pytest.raises(KeyError), timing.lap() as taken:
+        fail()
+    assert taken.ns >= 2 * MS
+    assert taken.seconds == taken.ns / 1e9
+
+
+def test_a_deadline_passes() -> None:
+    end = timing.Deadline.after(0.01)
+    assert 0 < end.left() <= 0.01
+    timing.spin(11 * MS)
+    assert end.left() == 0.0
+
+
+#: What reads a clock. `datetime.now` is not here: a result has to say when it was measured.
+CLOCKS = {"time", "timeit"}
+DATES = {"utcnow", "today"}
+
+
+def clocks_in(path: Path) -> list[str]:
+    """The lines of a file that read a clock."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.partition(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [(node.module or "").partition(".")[0]]
+        clock = CLOCKS & set(names)
+        dated = isinstance(node, ast.Attribute) and node.attr in DATES
+        now = isinstance(node, ast.Attribute) and node.attr == "now" and path.stem != "pipeline"
+        if clock or dated or now:
+            found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    return found
+
+
+@pytest.mark.parametrize("folder", ["bench", "exporters", "runners", "reports"])
+def test_only_the_stopwatch_reads_a_clock(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    watch = ROOT / "bench" / "timing.py"
+    assert clocks_in(watch)
+    assert [line for path in files if path != watch for line in clocks_in(path)] == []
