@@ -1,0 +1,17 @@
+"""What every script here prints first: the date, the machine and the versions that matter."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from bench import machine
+from bench.cache import versions
+
+PACKAGES = ("frontier-bench", "torch", "onnx", "onnxruntime", "openvino", "nncf")
+
+
+def heading(title: str) -> None:
+    """A Markdown heading with the circumstances under it."""
+    found = ", ".join(f"{name} {number}" for name, number in versions(PACKAGES).items())
+    date = datetime.now(timezone.utc).date()
+    print(f"## {title}\n\n{date}, {machine.observe()}, {machine.observe().os}; {found}\n")
