@@ -12,15 +12,18 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bench.cache import Cache
 from bench.errors import BenchError
 from bench.messages import (
     Command,
     Evaluate,
     Failed,
+    Inputs,
     Measure,
     Names,
     Prepare,
@@ -70,6 +73,10 @@ def _answer(request: Request, tell: Teller) -> Any:
         from bench.stages.evaluate import evaluate
 
         return evaluate(request, tell)
+    if isinstance(request, Inputs):
+        from bench.stages.prepare import timing_inputs
+
+        return timing_inputs(request.model, None, Cache(Path(request.cache)))
     from bench import plugins
 
     if isinstance(request, Names):

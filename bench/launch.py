@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from bench.errors import BenchError
+from bench import __version__
+from bench.errors import BenchError, UsageError
 from bench.messages import At, Command, Done, Failed, Found, Reply, Request
 from bench.records import Failure, Stage
 
@@ -48,7 +49,11 @@ class Child:
     """
 
     def __init__(
-        self, request: Request, on_reply: Callable[[At | Found], None] = lambda _: None
+        self,
+        request: Request,
+        on_reply: Callable[[At | Found], None] = lambda _: None,
+        *,
+        python: str | None = None,
     ) -> None:
         self._on_reply = on_reply
         self._stage: Stage = "target"
@@ -57,7 +62,7 @@ class Child:
         self._pending: list[bytes] = [b""]
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [python or sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -71,6 +76,10 @@ class Child:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the process and all that it started."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -152,10 +161,31 @@ def call(
     answer: type[T],
     deadline: Deadline,
     on_reply: Callable[[At | Found], None] = lambda _: None,
+    *,
+    python: str | None = None,
 ) -> T:
     """Have a fresh child do one request and return what it answers."""
-    with Child(request, on_reply) as child:
+    with Child(request, on_reply, python=python) as child:
         return child.answer(answer, deadline)
+
+
+def interpreter(path: str) -> str:
+    """Another Python to run children with. Raises UsageError unless it has this very version of
+    bench, for the two have to understand each other."""
+    code = "from bench import __version__; print(__version__)"
+    try:
+        asked = subprocess.run(
+            [path, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UsageError(f"{path} cannot be run as a Python interpreter: {error}") from error
+    if asked.stdout.strip() != __version__:
+        found = asked.stdout.strip() or "none"
+        raise UsageError(
+            f"{path} needs frontier-bench {__version__}, and has {found[:40]}: "
+            f"{path} -m pip install frontier-bench=={__version__}"
+        )
+    return path
 
 
 def _tail(stderr: IO[bytes], size: int = 8192) -> str:

@@ -17,10 +17,18 @@ from bench.records import (
     Facts,
     Failure,
     Job,
+    Load,
     Model,
     Stage,
     Target,
 )
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """A built artifact and the inputs that it is timed on."""
+
+    built: Artifact
+    pool: Artifact
 
 
 class Names(msgspec.Struct, tag=True, frozen=True):
@@ -43,12 +51,19 @@ class Prepare(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
+class Inputs(msgspec.Struct, tag=True, frozen=True):
+    """Ask for the inputs that a recorded model is timed on; answered by an Artifact."""
+
+    model: Model
+    cache: str
+
+
 class Measure(msgspec.Struct, tag=True, frozen=True):
     """Get ready to time a built artifact in this one process; then comes WarmUp, then Blocks."""
 
     job: Job
-    built: Artifact
-    pool: Artifact
+    timed: Timed
+    canary: Timed | None
     packages: tuple[str, ...]
 
 
@@ -63,7 +78,7 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
-Request = Names | Probe | Prepare | Measure | Evaluate
+Request = Names | Probe | Prepare | Inputs | Measure | Evaluate
 
 
 class WarmUp(msgspec.Struct, tag=True, frozen=True):
@@ -89,8 +104,8 @@ class Prepared(msgspec.Struct, frozen=True):
 
     model: Model
     exported: Artifact
-    built: Artifact
-    pool: Artifact
+    timed: Timed
+    canary: Timed | None
     facts: Facts
     check: Check
     packages: tuple[str, ...]
@@ -108,15 +123,20 @@ class Warmed(msgspec.Struct, frozen=True):
 
 
 class Sampled(msgspec.Struct, frozen=True):
-    """The calls that brought the caches back, and the samples of one block; in ns."""
+    """The calls that brought the caches back, the samples of one block, and those of the canary's
+    block after it; in ns."""
 
     dropped_ns: tuple[int, ...]
     block_ns: tuple[int, ...]
+    canary_ns: tuple[int, ...] = ()
 
 
 class Observed(msgspec.Struct, frozen=True):
+    """What the process saw in all its blocks."""
+
     environment: Environment
     peak_rss_bytes: int
+    load: Load
 
 
 class At(msgspec.Struct, tag=True, frozen=True):

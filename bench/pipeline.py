@@ -69,7 +69,7 @@ def _fill(row: _Row, settings: Settings) -> None:
     if prepared.accuracy_note is not None:
         row.note(prepared.accuracy_note)
         return
-    evaluation = Evaluate(job, prepared.model, prepared.exported, prepared.built, **where)
+    evaluation = Evaluate(job, prepared.model, prepared.exported, prepared.timed.built, **where)
     row.set(accuracy=call(evaluation, Accuracy, deadline, on_reply))
 
 

@@ -12,6 +12,7 @@ from bench.timing import lap
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bench.comparison import Comparison
     from bench.records import Job, Stage
 
 Row = dict[str, Any]
@@ -139,7 +140,7 @@ class Progress:
         self._head = f"[{self._done}/{self._jobs}] {job.model} @ {job.target.name}"
         self._stages = {}
         if self._live:
-            self._draw(self._head)
+            _draw(self._head)
 
     def at(self, stage: Stage) -> None:
         """A stage begins, and the one before it ends."""
@@ -148,12 +149,12 @@ class Progress:
         self._lap = self._clock.__enter__()
         self._stage: str = stage
         if self._live:
-            self._draw(f"{self._head}: {self._spent(least=0.1)}{stage} ...")
+            _draw(f"{self._head}: {self._spent(least=0.1)}{stage} ...")
 
     def finish(self, row: Row) -> None:
         self._end_stage()
         if self._live:
-            self._draw("")
+            _draw("")
         outcome = f"{row['failure']['kind']}" if row["failure"] else _outcome(row)
         say(f"{self._head}: {outcome} ({self._spent(least=0.05).rstrip(', ') or 'at once'})")
 
@@ -170,11 +171,66 @@ class Progress:
             if seconds >= least
         )
 
-    def _draw(self, text: str) -> None:
-        from shutil import get_terminal_size
 
-        width = get_terminal_size().columns - 1
-        print(f"\r\033[K{text[:width]}", end="", file=sys.stderr, flush=True)
+class Pairs:
+    """One live line on standard error: how far a comparison has come."""
+
+    def __init__(self, max_seconds: float) -> None:
+        self._max_seconds = max_seconds
+        self._live = sys.stderr.isatty()
+
+    def show(self, found: Comparison) -> None:
+        if self._live:
+            _draw(
+                f"pair {len(found.pairs)}, {found.seconds:.0f} of {self._max_seconds:.0f} s: "
+                f"{_change(found.ratio)}"
+            )
+
+    def end(self) -> None:
+        if self._live:
+            _draw("")
+
+
+def comparison(public: Row) -> None:
+    """The answer of a comparison in words, and what it rests on."""
+    a, b = public["a"], public["b"]
+    table(
+        ["", "side", "p50 ms", "artifact"],
+        [
+            [
+                letter,
+                side["name"] + (f" ({side['python']})" if side["python"] else ""),
+                _number(side["p50_ms"]),
+                side["artifact_sha256"][:12],
+            ]
+            for letter, side in (("A", a), ("B", b))
+        ],
+        right={"p50 ms"},
+        fold=1,
+    )
+    said = public["verdict"]
+    if public["ratio"] is not None:
+        said += f": B takes {public['ratio']:.4f} of A's time ({_change(public['ratio'])}"
+        if public["ci95"]:
+            low, high = public["ci95"]
+            said += f"; 95 %: {_change(low)} to {_change(high)}"
+        said += f"; margin {100 * public['margin']:g} %)"
+    print(f"{said}, {public['pairs']} pairs in {public['seconds']:.0f} s")
+    sys.stdout.flush()
+    for reason in public["reasons"]:
+        say(f"bench: {reason}")
+
+
+def _change(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.2f} %"
+
+
+def _draw(text: str) -> None:
+    """Write the live line anew."""
+    from shutil import get_terminal_size
+
+    width = get_terminal_size().columns - 1
+    print(f"\r\033[K{text[:width]}", end="", file=sys.stderr, flush=True)
 
 
 def _outcome(row: Row) -> str:

@@ -6,6 +6,7 @@ Times are in the unit of their name, accuracies in percent, intervals [low, high
 from __future__ import annotations
 
 import hashlib
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -76,7 +77,7 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     runs = measured.processes
     blocks = [run.blocks_ns for run in runs]
     samples = stats.pooled(blocks)
-    interval = stats.median_interval(blocks, seed=how.seed)
+    interval = stats.median_interval(blocks)
     verdict, reasons = judge(measured, interval, how)
     p99 = stats.percentile(samples, 0.99)
     p90 = stats.percentile(samples, 0.90)
@@ -91,7 +92,7 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
             "p99_ms": None if p99 is None else p99 / 1e6,
             "samples": len(samples),
             "processes": len(runs),
-            "canary_ratio": None,
+            "canary_ratio": canary_ratio(measured),
         },
         "throughput_ips": how.batch / (float(samples.mean()) / 1e9),
         "load_ms": float(np.median([run.load_ns for run in runs])) / 1e6,
@@ -100,6 +101,15 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
         "verdict": verdict,
         "reasons": reasons,
     }
+
+
+def canary_ratio(measured: Measurement) -> float | None:
+    """The latency in canaries: the median over processes of how many times longer the model took
+    than the canary beside it; None where there was none."""
+    runs = measured.processes
+    if not all(run.canary_ns for run in runs):
+        return None
+    return median(stats.ratio(run.blocks_ns, run.canary_ns) for run in runs)
 
 
 def _accuracy(result: Result) -> dict[str, Any] | None:

@@ -100,11 +100,11 @@ class Procedure:
 
     batch: int = 1
     window: Window = "device"
-    processes: int = 3
+    processes: int = 5
     min_seconds: float = 3.0
     max_seconds: float = 10.0
     warmup_seconds: float = 0.3
-    block_seconds: float = 0.2
+    block_seconds: float = 0.1
     rel_error: float = 0.01
     threads: int | None = None
     seed: int = 0
@@ -161,10 +161,27 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What went on in the machine while the blocks of one process ran: their wall time, the CPU
+    time of that process and of all others, the time the hypervisor took away (steal), how often
+    the process lost its core to another (involuntary context switches), and how often the CPU said
+    that it was too hot to keep its clock. Sums over the blocks; None where the system does not
+    tell."""
+
+    wall_ns: int
+    own_cpu_ns: int
+    other_cpu_ns: int | None
+    steal_ns: int | None
+    switches: int
+    throttled: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessRun:
     """What one fresh process saw. Blocks are kept apart; the warm-up is kept too, and after it the
     calls that were dropped at the start of each block. All in ns.
-    `stable` is False when the warm-up hit its cap before the latency settled."""
+    `stable` is False when the warm-up hit its cap before the latency settled. `canary_ns` has one
+    block of the canary for each block of the model, taken right after it."""
 
     blocks_ns: tuple[tuple[int, ...], ...]
     warmup_ns: tuple[int, ...]
@@ -172,17 +189,21 @@ class ProcessRun:
     load_ns: int
     first_ns: int
     peak_rss_bytes: int
+    canary_ns: tuple[tuple[int, ...], ...] = ()
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Raw samples, grouped process > block > sample. One sample is one batch. `wall_ns` is the time
-    from the first load to the last block, with the pauses between processes."""
+    from the first load to the last block, with the pauses between processes. `canary` is the sha256
+    of the canary that was built for this target: only ratios to the same canary compare."""
 
     window: Window
     processes: tuple[ProcessRun, ...]
     stopped_by: Literal["interval", "cap"]
     wall_ns: int
+    canary: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def measure(
     Raises ChildError when one of the processes fails: its samples would be missing.
     """
     how = job.procedure
-    request = Measure(job, prepared.built, prepared.pool, prepared.packages)
+    request = Measure(job, prepared.timed, prepared.canary, prepared.packages)
     with ExitStack() as living:
         children = [living.enter_context(Child(request, on_reply)) for _ in range(how.processes)]
         for child in children:
@@ -61,7 +61,9 @@ def measure(
                     look_at = spent * GROWTH
         observed = [child.ask(Finish(), Observed, deadline) for child in children]
     runs = tuple(map(_run, warmed, taken, observed))
-    return Measurement(how.window, runs, stop, wall.ns), observed[0].environment
+    timed_beside = prepared.canary and all(run.canary_ns for run in runs)
+    beside = prepared.canary.built.sha256 if prepared.canary and timed_beside else None
+    return Measurement(how.window, runs, stop, wall.ns, beside), observed[0].environment
 
 
 def _stop(
@@ -69,7 +71,7 @@ def _stop(
 ) -> Literal["interval", "cap"] | None:
     """Whether enough has been measured: the interval is narrow, or the cap is reached."""
     blocks = [[sampled.block_ns for sampled in run] for run in taken]
-    interval = stats.median_interval(blocks, seed=how.seed)
+    interval = stats.median_interval(blocks)
     if stats.relative_half_width(interval) <= how.rel_error:
         return "interval"
     return "cap" if spent >= how.max_seconds else None
@@ -84,4 +86,6 @@ def _run(warmed: Warmed, taken: Sequence[Sampled], observed: Observed) -> Proces
         load_ns=warmed.load_ns,
         first_ns=warmed.first_ns,
         peak_rss_bytes=observed.peak_rss_bytes,
+        canary_ns=tuple(sampled.canary_ns for sampled in taken if sampled.canary_ns),
+        load=observed.load,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from functools import cache
+from math import atan, cos, exp, log, pi, sin, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
 #: Two-sided 95 %.
 Z95 = 1.959963984540054
-#: Order statistics that stand for a block in the bootstrap: enough for a median, whatever the
-#: number of samples, so that a 20 us network costs no more than a 20 ms one.
-_KEPT = 64
 
 
 def pooled(processes: Processes) -> NDArray[np.int64]:
@@ -26,35 +24,106 @@ def pooled(processes: Processes) -> NDArray[np.int64]:
     return np.concatenate([np.asarray(block, np.int64) for run in processes for block in run])
 
 
-def median_interval(
-    processes: Processes, *, seed: int = 0, resamples: int = 1000
-) -> tuple[float, float]:
-    """95 % bootstrap interval of the median, in ns.
+def median_interval(processes: Processes) -> tuple[float, float]:
+    """95 % interval of the median latency, in ns: Student's t over the logarithms of the medians of
+    the processes.
 
-    Processes are drawn with replacement, then blocks within each: samples of one process are not
-    independent, so the repetition that counts is the outer one (Kalibera and Jones 2013,
-    "Rigorous benchmarking in reasonable time", section 6).
+    Samples of one process are not independent, so the repetition that counts is the outer one
+    (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time", section 6). Resampling so
+    few processes would give an interval that is too narrow (Hesterberg 2015, "What teachers should
+    know about the bootstrap", section 4.1; measured in `benchmarks/coverage.py`). What the machine
+    did to all processes alike is in the median, not in its interval: they are measured in turns.
+    With one process its blocks are the outer level.
     """
-    rng = np.random.default_rng(seed)
-    quantiles = [[_condensed(block) for block in run] for run in processes]
-    medians = np.empty(resamples)
-    for i in range(resamples):
-        drawn: list[NDArray[np.float64]] = []
-        for p in rng.integers(len(quantiles), size=len(quantiles)):
-            run = quantiles[p]
-            drawn += [run[b] for b in rng.integers(len(run), size=len(run))]
-        medians[i] = np.median(np.concatenate(drawn))
-    low, high = np.quantile(medians, [0.025, 0.975])
-    # The median of all samples is the figure shown; condensing must never leave it outside.
+    outer = processes if len(processes) > 1 else [[block] for block in processes[0]]
+    low, high = mean_interval([log(float(np.median(pooled([run])))) for run in outer])
+    # The median of all samples is the figure shown; it must never be outside.
     middle = float(np.median(pooled(processes)))
-    return min(float(low), middle), max(float(high), middle)
+    return min(exp(low), middle), max(exp(high), middle)
 
 
-def _condensed(block: Sequence[int]) -> NDArray[np.float64]:
-    values = np.asarray(block, np.float64)
-    if len(values) <= _KEPT:
-        return values
-    return np.quantile(values, (np.arange(_KEPT) + 0.5) / _KEPT)
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of independent values; without an end where there is only one."""
+    n = len(values)
+    if n < 2:
+        return float("-inf"), float("inf")
+    centre, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = student(n - 1) * spread / sqrt(n)
+    return centre - half, centre + half
+
+
+@cache
+def student(df: int) -> float:
+    """The 97.5 % quantile of Student's t with `df` degrees of freedom."""
+    low, high = 0.0, 100.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_within(middle, df) < 0.95 else (low, middle)
+    return (low + high) / 2
+
+
+def _student_within(t: float, df: int) -> float:
+    """P(|T| <= t): Abramowitz and Stegun 26.7.3 (odd df) and 26.7.4 (even df)."""
+    angle = atan(t / sqrt(df))
+    term = total = cos(angle) if df % 2 else 1.0
+    for i in range(3 if df % 2 else 2, df - 1, 2):
+        term *= cos(angle) ** 2 * (i - 1) / i
+        total += term
+    if df % 2 == 0:
+        return sin(angle) * total
+    return 2 / pi * (angle + (sin(angle) * total if df > 1 else 0.0))
+
+
+def ratio(over: Sequence[Sequence[int]], under: Sequence[Sequence[int]]) -> float:
+    """How many times longer `over` takes than `under`, from their blocks taken in turns: the median
+    over pairs of neighbouring blocks of the ratio of their 10th percentiles.
+
+    What the machine does for longer than a block it does to both, and what it does to one block
+    falls out. The 10th percentile is nearer than the median to what the network itself takes, for
+    interruptions only ever add (Chen and Revels 2016, "Robust benchmarking in noisy environments");
+    unlike the minimum it is no single call. It halves the scatter (`docs/architecture.md`).
+    """
+    pairs = zip(over, under, strict=False)
+    return exp(float(np.median([log(_undisturbed(a) / _undisturbed(b)) for a, b in pairs])))
+
+
+def _undisturbed(block: Sequence[int]) -> float:
+    return float(np.quantile(np.asarray(block, np.float64), 0.1))
+
+
+def signed_rank_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The Hodges-Lehmann estimate of the centre of values spread symmetrically around it, and its
+    95 % interval by the Wilcoxon signed-rank test: (estimate, low, high).
+
+    The interval holds whatever the distribution, and one wild value in ten does not move it
+    (Hollander, Wolfe and Chicken, "Nonparametric statistical methods", sections 3.2 and 3.3).
+    Fewer than six values have no such interval: it is then without ends.
+    """
+    n = len(values)
+    array = np.asarray(values, np.float64)
+    walsh = np.sort(((array[:, None] + array[None, :]) / 2)[np.triu_indices(n)])
+    middle, out = float(np.median(walsh)), _walsh_left_out(n)
+    if out is None:
+        return middle, float("-inf"), float("inf")
+    return middle, float(walsh[out]), float(walsh[-1 - out])
+
+
+@cache
+def _walsh_left_out(n: int) -> int | None:
+    """How many of the sorted Walsh averages lie outside the interval at each end: the most that
+    leave at least 95 % inside. None when even all of them hold less."""
+    # The null distribution of the signed-rank sum: how many subsets of 1..n have each sum.
+    counts = [1] + [0] * (n * (n + 1) // 2)
+    for rank in range(1, n + 1):
+        for total in range(len(counts) - 1, rank - 1, -1):
+            counts[total] += counts[total - rank]
+    tail, out = 0, None
+    for total, count in enumerate(counts):
+        tail += count
+        if tail > 0.025 * 2**n:
+            break
+        out = total
+    return out
 
 
 def relative_half_width(interval: tuple[float, float]) -> float:

@@ -14,20 +14,25 @@ from itertools import cycle
 from statistics import median
 from typing import TYPE_CHECKING
 
+from bench.errors import StageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from bench.contracts import Feed, Session
     from bench.records import Window
 
-#: The warm-up is over when two windows in a row have medians within this share of each other...
+#: The warm-up is over when two windows in a row have 10th percentiles within this share of each
+#: other (the network has settled, whatever the machine does)...
 WARM_WITHIN = 0.02
 WARM_WINDOW_SECONDS = 0.1
 #: ...or, unstable, after this many times the warm-up asked for.
 WARM_CAP = 10
-#: Dropped at the start of each block: the first calls after a pause run on cold caches, and on
-#: cores whose clock may have come down.
-DROPPED_SECONDS = 0.02
+#: Dropped at the start of each block: the first calls after a pause run on cold caches. From the
+#: fifth on they took what all others take, on networks of 0.2 to 7 ms (`docs/architecture.md`); at
+#: least a millisecond, and no longer than it takes to be over with the slow ones.
+DROPPED_CALLS = 5
+DROPPED_SECONDS = (0.001, 0.01)
 #: Threads that never rest are waited for no longer than this.
 REST_CAP_SECONDS = 0.5
 
@@ -89,8 +94,8 @@ def rest() -> None:
     idle = 0
     while end.left() and idle < 2:
         before = time.process_time_ns()
-        time.sleep(0.004)
-        idle = idle + 1 if time.process_time_ns() - before < 1_000_000 else 0
+        time.sleep(0.002)
+        idle = idle + 1 if time.process_time_ns() - before < 500_000 else 0
 
 
 class Stopwatch:
@@ -125,18 +130,19 @@ class Stopwatch:
         """Run until the latency has settled: at least `seconds`, and until two windows in a row
         agree. Returns all samples, and False when they had not settled at the cap."""
         samples: list[int] = []
-        previous = 0.0
+        previous = 0
         floor, cap = Deadline.after(seconds), Deadline.after(seconds * WARM_CAP)
         while True:
-            current = self._for(window_seconds)
-            samples += current
-            self._typical_ns = median(current)
-            settled = abs(median(current) - previous) <= WARM_WITHIN * median(current)
+            window = self._for(window_seconds)
+            samples += window
+            self._typical_ns = median(window)
+            current = sorted(window)[len(window) // 10]
+            settled = abs(current - previous) <= WARM_WITHIN * current
             if settled and not floor.left():
                 return samples, True
             if not cap.left():
                 return samples, settled
-            previous = median(current)
+            previous = current
 
     def block(self, seconds: float) -> tuple[list[int], list[int]]:
         """The calls that bring the caches back after another process had the CPU, and after them
@@ -144,11 +150,17 @@ class Stopwatch:
         # A call that is longer than a block brings its own caches back.
         if self._typical_ns >= seconds * 1e9:
             return [], self._for(seconds)
-        return self._for(DROPPED_SECONDS), self._for(seconds)
+        least, most = map(Deadline.after, DROPPED_SECONDS)
+        dropped = [self.sample()]
+        while most.left() and (least.left() or len(dropped) < DROPPED_CALLS):
+            dropped.append(self.sample())
+        return dropped, self._for(seconds)
 
     def _for(self, seconds: float) -> list[int]:
         end = Deadline.after(seconds)
         taken = [self.sample()]
         while end.left():
             taken.append(self.sample())
+        if min(taken) <= 0:
+            raise StageError("clock", "the clock stood still or went back: no time can be told")
         return taken

@@ -1,14 +1,23 @@
-"""VALID, NOISY or INVALID: whether a measurement may be believed, with reasons to act on."""
+"""VALID, NOISY or INVALID: whether a measurement may be believed, with reasons to act on.
+
+A number is VALID when nothing speaks against it: the interval is as narrow as was asked, and the
+machine was seen to do nothing else and to keep its speed. Anything that can be seen speaks; a
+person can then judge how loud.
+"""
 
 from __future__ import annotations
 
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from bench import stats
 
 if TYPE_CHECKING:
-    from bench.records import Measurement, Procedure
+    from collections.abc import Iterator, Sequence
+
+    from bench.records import Load, Measurement, Procedure
 
 Verdict = Literal["VALID", "NOISY", "INVALID"]
 
@@ -16,6 +25,15 @@ Verdict = Literal["VALID", "NOISY", "INVALID"]
 INVALID_HALF_WIDTH = 0.10
 #: Fresh processes of one artifact may differ by this share of their median.
 PROCESS_SPREAD = 0.05
+#: Blocks may differ by this share from their 10th to their 90th percentile, and the second half of
+#: the rounds from the first by this.
+BLOCK_SPREAD = 0.10
+DRIFT = 0.03
+#: Other processes may use this share of one CPU, and the hypervisor take this share of the time.
+OTHERS = 0.20
+STEAL = 0.01
+#: Times a second that another process may take the core away.
+SWITCHES = 50.0
 
 
 def judge(
@@ -23,25 +41,93 @@ def judge(
 ) -> tuple[Verdict, list[str]]:
     """The verdict, and a reason for each thing that speaks against VALID."""
     half_width = stats.relative_half_width(interval_ns)
-    reasons = []
-    if half_width > how.rel_error:
-        reasons.append(
-            f"the 95 % interval is ±{half_width:.1%}, wanted ±{how.rel_error:.1%}: "
-            "quieten the machine, or raise --max-seconds"
-        )
-    unstable = sum(not run.stable for run in measurement.processes)
-    if unstable:
-        reasons.append(
-            f"latency had not settled at the end of the warm-up in {unstable} of "
-            f"{len(measurement.processes)} processes"
-        )
-    centres = [
-        median(sample for block in run.blocks_ns for sample in block)
-        for run in measurement.processes
+    reasons = [
+        *_interval(half_width, how),
+        *_warm_up(measurement),
+        *_spread(measurement),
+        *load([run.load for run in measurement.processes if run.load]),
     ]
-    spread = (max(centres) - min(centres)) / median(centres)
-    if spread > PROCESS_SPREAD:
-        reasons.append(f"the medians of fresh processes differ by {spread:.1%}")
     if half_width > INVALID_HALF_WIDTH:
         return "INVALID", reasons
     return ("NOISY" if reasons else "VALID"), reasons
+
+
+def _interval(half_width: float, how: Procedure) -> Iterator[str]:
+    if half_width > how.rel_error:
+        yield (
+            f"the 95 % interval is ±{half_width:.1%}, wanted ±{how.rel_error:.1%}: "
+            "quieten the machine, or raise --processes or --max-seconds"
+        )
+
+
+def _warm_up(measurement: Measurement) -> Iterator[str]:
+    unstable = sum(not run.stable for run in measurement.processes)
+    if unstable:
+        yield (
+            f"UNSTABLE: latency had not settled at the end of the warm-up in {unstable} of "
+            f"{len(measurement.processes)} processes"
+        )
+
+
+def _spread(measurement: Measurement) -> Iterator[str]:
+    runs = measurement.processes
+    centres = [float(np.median(stats.pooled([run.blocks_ns]))) for run in runs]
+    apart = (max(centres) - min(centres)) / median(centres)
+    if apart > PROCESS_SPREAD:
+        yield f"the medians of fresh processes differ by {apart:.1%}"
+
+    blocks = _medians([block for run in runs for block in run.blocks_ns])
+    if len(blocks) < 10:
+        return
+    low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9])
+    half = min(len(run.blocks_ns) for run in runs) // 2
+    first = _medians([block for run in runs for block in run.blocks_ns[:half]])
+    second = _medians([block for run in runs for block in run.blocks_ns[half:]])
+    drift = float(np.median(second) / np.median(first)) - 1
+    if (high - low) / middle > BLOCK_SPREAD:
+        yield (
+            f"blocks took {low / 1e6:.3g} to {high / 1e6:.3g} ms (10th to 90th percentile)"
+            f"{_canary_says(measurement)}"
+        )
+    elif abs(drift) > DRIFT:
+        yield (
+            f"latency drifted by {drift:+.1%} from the first half of the measurement to the second"
+            f"{_canary_says(measurement)}"
+        )
+
+
+def _canary_says(measurement: Measurement) -> str:
+    """Whether the machine changed or the network did, as the canary saw it."""
+    canary = _medians([block for run in measurement.processes for block in run.canary_ns])
+    if len(canary) < 10:
+        return ""
+    low, middle, high = np.quantile(canary, [0.1, 0.5, 0.9])
+    if (high - low) / middle > BLOCK_SPREAD:
+        return ", and so did the canary: the machine changes its speed"
+    return ", and the canary did not: the network itself does not run evenly"
+
+
+def load(loads: Sequence[Load]) -> Iterator[str]:
+    """What the operating system saw."""
+    seconds = sum(load.wall_ns for load in loads) / 1e9
+    if not seconds:
+        return
+    others = sum(load.other_cpu_ns or 0 for load in loads) / 1e9 / seconds
+    steal = sum(load.steal_ns or 0 for load in loads) / 1e9 / seconds
+    switches = sum(load.switches for load in loads) / seconds
+    throttled = sum(load.throttled or 0 for load in loads)
+    if others > OTHERS:
+        yield f"other processes used {others:.0%} of a CPU meanwhile: stop them (`top` names them)"
+    if steal > STEAL:
+        yield (
+            f"the hypervisor took {steal:.1%} of the time away (steal): other machines share this "
+            "host"
+        )
+    if switches > SWITCHES:
+        yield f"the process lost its core {switches:.0f} times a second to others"
+    if throttled:
+        yield f"the CPU slowed down {throttled} times because it was hot: let it cool"
+
+
+def _medians(blocks: Sequence[Sequence[int]]) -> list[float]:
+    return [float(np.median(block)) for block in blocks]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.cache import Cache
-    from bench.records import Result
+    from bench.records import Option, Result
     from bench.store import Store
 
 StoreOption = Annotated[
@@ -42,3 +46,24 @@ def print_json(value: Any) -> None:
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def runner_options(pairs: Iterable[str]) -> dict[str, Option]:
+    """KEY=VALUE, the value read as a number or true/false where it is one."""
+    options: dict[str, Option] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--option {pair!r}: KEY=VALUE was expected")
+        options[key] = _value(text)
+    return options
+
+
+def _value(text: str) -> Option:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            number = kind(text)
+            return number if isfinite(number) else text
+    return text

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from enum import Enum
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench import debug
-from bench.commands.common import JsonOption, StoreOption, open_cache, open_store, print_json
+from bench.commands.common import (
+    JsonOption,
+    StoreOption,
+    open_cache,
+    open_store,
+    print_json,
+    runner_options,
+)
 from bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from bench.records import Option
 
 
 class WindowChoice(str, Enum):
@@ -52,7 +53,7 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; default: the usable physical cores.")
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Fresh processes, measured in turns.")] = 3,
+    processes: Annotated[int, typer.Option(min=1, help="Fresh processes, measured in turns.")] = 5,
     min_seconds: Annotated[
         float, typer.Option(min=0.01, help="Seconds of samples at least, over all processes.")
     ] = 3.0,
@@ -86,7 +87,7 @@ def run(
             raise UsageError(f"{seconds} is no number of seconds, and no share")
     if data is not None:
         datasets.require_folder(data)
-    chosen = targets.select(target, _options(option or []))
+    chosen = targets.select(target, runner_options(option or []))
     models = catalog.resolve(model, open_cache())
     procedure = Procedure(
         batch=batch,
@@ -118,27 +119,6 @@ def run(
     finally:
         _print_results(finished.rows, as_json, several=len(jobs) > 1)
     raise typer.Exit(status)
-
-
-def _options(pairs: Iterable[str]) -> dict[str, Option]:
-    """KEY=VALUE, the value read as a number or true/false where it is one."""
-    options: dict[str, Option] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--option {pair!r}: KEY=VALUE was expected")
-        options[key] = _value(text)
-    return options
-
-
-def _value(text: str) -> Option:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        with suppress(ValueError):
-            number = kind(text)
-            return number if isfinite(number) else text
-    return text
 
 
 def _print_results(rows: list[dict[str, Any]], as_json: bool, *, several: bool) -> None:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import __version__, data, inputs, onnx_graph, plugins
+from bench import __version__, canary, data, inputs, onnx_graph, plugins
 from bench.cache import Cache, versions
 from bench.check import check, fixed_batch
-from bench.errors import StageError, Unavailable
+from bench.errors import BenchError, StageError, Unavailable
 from bench.machine import observe
-from bench.messages import Prepare, Prepared
+from bench.messages import Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.records import Artifact, Check, Facts, Model
 
 if TYPE_CHECKING:
-    from bench.contracts import Exporter, Runner
+    from bench.contracts import Dataset, Exporter, Runner
     from bench.records import Target
     from bench.teller import Teller
 
@@ -46,23 +46,21 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
 
     tell.at("inputs")
     dataset, accuracy_note = data.choose(job.data, exporter, model)
-    pool, _ = cache.get_or_make(
-        "inputs",
-        [_identity(model), data.fingerprint(dataset), inputs.POOL, __version__],
-        Artifact,
-        lambda to: inputs.write_pool(model, dataset, to),
-    )
+    pool = timing_inputs(model, dataset, cache)
 
     tell.at("build")
     calibration = inputs.Calibration.of(model, dataset, job.data.calibration)
+    build_key = {
+        "target": _what_decides_a_build(target),
+        "versions": versions(("frontier-bench", *runner.packages)),
+        "cpu": observe().cpu,  # quantizers look at its instructions, and caches are shared
+    }
     built, _ = cache.get_or_make(
         "build",
         {
             "onnx": exported.sha256,
-            "target": _what_decides_a_build(target),
             "calibration": calibration.fingerprint if target.precision == "int8" else None,
-            "versions": versions(("frontier-bench", *runner.packages)),
-            "cpu": observe().cpu,  # quantizers look at its instructions, and caches are shared
+            **build_key,
         },
         Artifact,
         lambda to: runner.build(exported, target, calibration, to),
@@ -90,6 +88,11 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         ),
     )
     notes = []
+    beside = None
+    try:
+        beside = canary.ready(runner, target, build_key, cache)
+    except BenchError as error:  # a runner's own limits must not cost the model its number
+        notes.append(f"no canary was timed beside it: {error}")
     if target.precision == "int8" and not calibration.real:
         notes.append(
             f"int8 was calibrated on {calibration.source}: good for timing; for an artifact to "
@@ -98,14 +101,25 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     return Prepared(
         model=model,
         exported=exported,
-        built=built,
-        pool=pool,
+        timed=Timed(built, pool),
+        canary=beside,
         facts=facts,
         check=checked,
         packages=("frontier-bench", "numpy", *runner.packages, *exporter.packages),
         accuracy_note=accuracy_note,
         notes=tuple(notes),
     )
+
+
+def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifact:
+    """The pool of inputs that a model is timed on."""
+    pool, _ = cache.get_or_make(
+        "inputs",
+        [_identity(model), data.fingerprint(dataset), inputs.POOL, __version__],
+        Artifact,
+        lambda to: inputs.write_pool(model, dataset, to),
+    )
+    return pool
 
 
 def usable_runner(target: Target) -> Runner:

@@ -1,0 +1,197 @@
+"""Is B slower than A? A measurement of its own, and its answer.
+
+Pairs of fresh processes, one of each side, live at the same time and run in turns: short blocks in
+an order drawn at random, on the same cores, so that whatever the machine does it does to both. One
+pair gives one ratio. Pairs are added until the interval of their centre lies on one side of half
+the margin, or time is up.
+
+The margin is the smallest change that matters. A change as large is told; none is SAME; half of it
+is where the two meet, and what lies close to that may be told either way, or remain UNSURE.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from math import exp, log
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bench import sides, stats
+from bench.launch import ChildError
+from bench.messages import Block, Finish, Observed, Sampled, Warmed, WarmUp
+from bench.timing import Deadline, lap
+from bench.verdict import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.launch import Child
+    from bench.records import Load
+    from bench.sides import Side
+
+Verdict = Literal["FASTER", "SLOWER", "SAME", "UNSURE"]
+
+#: Blocks of each side in a pair, and their length: short, for the machine's speed changes within
+#: tenths of a second, and so many that a few bad ones fall out (`benchmarks/comparisons.py`).
+BLOCKS = 20
+BLOCK_SECONDS = 0.03
+#: A pair that takes so much longer than it should hangs.
+PATIENCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When to stop, and what to call it. `margin` is a share (0.02 is 2 %); `max_seconds` is the
+    wall time of all pairs, the preparation left out."""
+
+    margin: float = 0.02
+    max_seconds: float = 60.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The blocks of two processes that took turns, in ns, and the load meanwhile."""
+
+    a_ns: tuple[tuple[int, ...], ...]
+    b_ns: tuple[tuple[int, ...], ...]
+    loads: tuple[Load, Load]
+
+    @property
+    def log_ratio(self) -> float:
+        """log(B's time / A's)."""
+        return log(stats.ratio(self.b_ns, self.a_ns))
+
+
+@dataclass
+class Comparison:
+    """The pairs so far, and what they say."""
+
+    a: Side
+    b: Side
+    rules: Rules
+    pairs: list[Pair] = field(default_factory=list)
+    seconds: float = 0.0
+    failure: ChildError | None = None
+
+    @property
+    def log_ratio(self) -> tuple[float, float, float]:
+        """log(B's time / A's) with its 95 % interval: (estimate, low, high)."""
+        return stats.signed_rank_interval([pair.log_ratio for pair in self.pairs])
+
+    @property
+    def ratio(self) -> float:
+        return exp(self.log_ratio[0])
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        return exp(self.log_ratio[1]), exp(self.log_ratio[2])
+
+    @property
+    def verdict(self) -> Verdict:
+        """On which side of half the margin the whole interval lies."""
+        if self.failure or not self.pairs:
+            return "UNSURE"
+        _, low, high = self.log_ratio
+        edge = log(1 + self.rules.margin) / 2
+        if low > edge:
+            return "SLOWER"
+        if high < -edge:
+            return "FASTER"
+        return "SAME" if -edge < low and high < edge else "UNSURE"
+
+
+def compare(
+    a: Side, b: Side, rules: Rules, on_pair: Callable[[Comparison], None] = lambda _: None
+) -> Comparison:
+    """Measure pairs until the answer is clear, or for `max_seconds`. A process that fails ends it,
+    UNSURE and without a number: what it would have measured is missing."""
+    a, b = sides.same_inputs(a, b)
+    found = Comparison(a, b, rules)
+    random = Random(rules.seed)
+    while found.verdict == "UNSURE" and found.seconds < rules.max_seconds:
+        with lap() as taken:
+            try:
+                found.pairs.append(_pair(a, b, random))
+            except ChildError as failed:
+                found.failure = failed
+                break
+        found.seconds += taken.seconds
+        on_pair(found)
+    return found
+
+
+def _pair(a: Side, b: Side, random: Random) -> Pair:
+    """One pair of fresh processes. Which is started, loaded and timed first is drawn each time."""
+    deadline = Deadline.after(PATIENCE_SECONDS)
+    order = [0, 1]
+    random.shuffle(order)
+    children: dict[int, Child] = {}
+    with ExitStack() as living:
+        for i in order:
+            children[i] = living.enter_context((a, b)[i].start())
+        for i in order:
+            children[i].answer(type(None), deadline)
+        random.shuffle(order)
+        for i in order:
+            children[i].ask(WarmUp(), Warmed, deadline)
+        blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
+        for _ in range(BLOCKS):
+            random.shuffle(order)
+            for i in order:
+                sampled = children[i].ask(Block(BLOCK_SECONDS), Sampled, deadline)
+                blocks[i].append(sampled.block_ns)
+        loads = [children[i].ask(Finish(), Observed, deadline).load for i in (0, 1)]
+    return Pair(tuple(blocks[0]), tuple(blocks[1]), (loads[0], loads[1]))
+
+
+def to_public(found: Comparison) -> dict[str, Any]:
+    """The public JSON object of a comparison; times in ms, `ratio` is B's time over A's."""
+    measured = bool(found.pairs) and not found.failure
+    bounded = measured and all(0 < bound < float("inf") for bound in found.ci95)
+    a_ns = b_ns = None
+    if measured:
+        a_ns = _p50([pair.a_ns for pair in found.pairs])
+        b_ns = _p50([pair.b_ns for pair in found.pairs])
+    return {
+        "verdict": found.verdict,
+        "ratio": found.ratio if measured else None,
+        "ci95": list(found.ci95) if bounded else None,
+        "margin": found.rules.margin,
+        "pairs": len(found.pairs),
+        "seconds": found.seconds,
+        "reasons": reasons(found),
+        "a": sides.to_public(found.a, a_ns),
+        "b": sides.to_public(found.b, b_ns),
+    }
+
+
+def reasons(found: Comparison) -> list[str]:
+    """Why the answer is UNSURE, and what speaks against the machine."""
+    if found.failure:
+        return [f"a process failed at {found.failure.failure.stage}: {found.failure}"]
+    said = []
+    if found.verdict == "UNSURE":
+        low, high = (100 * (bound - 1) for bound in found.ci95)
+        said.append(
+            f"after {len(found.pairs)} pairs the interval is still {low:+.1f} to {high:+.1f} "
+            f"%, which half the margin ({50 * found.rules.margin:.2g} %) lies in: raise "
+            "--max-seconds, or quieten the machine"
+        )
+    return [*said, *load([one for pair in found.pairs for one in pair.loads])]
+
+
+def _p50(processes: list[tuple[tuple[int, ...], ...]]) -> float:
+    return float(np.median(stats.pooled(processes)))
+
+
+def exit_status(found: Comparison, *, fail_slower: bool) -> int:
+    """0 for an answer, 6 for none, 1 when a process failed; 4 for SLOWER where it is asked for."""
+    if found.failure:
+        return 1
+    if found.verdict == "UNSURE":
+        return 6
+    return 4 if fail_slower and found.verdict == "SLOWER" else 0

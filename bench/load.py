@@ -1,0 +1,117 @@
+"""What else the machine does while a block runs: the evidence that the verdict rests on.
+
+Read from Linux's /proc and /sys; elsewhere what cannot be known is None.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import timing
+from bench.records import Load
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Watch:
+    """Adds up what happens inside its `with` blocks; `total` is all of it."""
+
+    def __init__(self) -> None:
+        self.total = Load(0, 0, 0, 0, 0, 0)
+
+    def __enter__(self) -> None:
+        self._lap = timing.lap()
+        self._before = _Counters.read()
+        self._wall = self._lap.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lap.__exit__(kind, error, trace)
+        self.total = _sum(self.total, _Counters.read().since(self._before, self._wall.ns))
+
+
+@dataclass(frozen=True)
+class _Counters:
+    """Counters that only grow."""
+
+    own_cpu_ns: int
+    busy_ns: int | None
+    steal_ns: int | None
+    switches: int
+    throttled: int | None
+
+    @classmethod
+    def read(cls) -> _Counters:
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        busy, steal = _cpu_times()
+        return cls(
+            own_cpu_ns=int((own.ru_utime + own.ru_stime) * 1e9),
+            busy_ns=busy,
+            steal_ns=steal,
+            switches=own.ru_nivcsw,
+            throttled=_throttled(),
+        )
+
+    def since(self, before: _Counters, wall_ns: int) -> Load:
+        own = self.own_cpu_ns - before.own_cpu_ns
+        busy = _difference(self.busy_ns, before.busy_ns)
+        return Load(
+            wall_ns=wall_ns,
+            own_cpu_ns=own,
+            # Not cut at 0: the kernel counts in ticks of 10 ms, and the errors have to cancel.
+            other_cpu_ns=None if busy is None else busy - own,
+            steal_ns=_difference(self.steal_ns, before.steal_ns),
+            switches=self.switches - before.switches,
+            throttled=_difference(self.throttled, before.throttled),
+        )
+
+
+def _difference(now: int | None, before: int | None) -> int | None:
+    return None if now is None or before is None else now - before
+
+
+def _sum(one: Load, other: Load) -> Load:
+    sums: dict[str, Any] = {}
+    for name in (field.name for field in fields(Load)):
+        a, b = getattr(one, name), getattr(other, name)
+        sums[name] = None if a is None or b is None else a + b
+    return Load(**sums)
+
+
+def _cpu_times() -> tuple[int | None, int | None]:
+    """CPU time that all processes of the machine have used, and that the hypervisor has taken, in
+    ns, from the first line of /proc/stat (proc(5))."""
+    try:
+        with open("/proc/stat", "rb") as file:  # noqa: PTH123 (read before and after every block)
+            ticks = [int(word) for word in file.readline().split()[1:]]
+    except (OSError, ValueError):
+        return None, None
+    if len(ticks) < 8:
+        return None, None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks[:8]
+    tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) * tick_ns, steal * tick_ns
+
+
+@cache
+def _throttle_files() -> tuple[Path, ...]:
+    return tuple(Path("/sys/devices/system/cpu").glob("cpu*/thermal_throttle/core_throttle_count"))
+
+
+def _throttled() -> int | None:
+    """How often a core was slowed down because it was too hot (Intel's counters in sysfs)."""
+    files = _throttle_files()
+    try:
+        return sum(int(file.read_text()) for file in files) if files else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,226 @@
+"""Does `bench compare` tell real slowdowns, and stay silent where there is none?
+
+Networks are compared with themselves, and with themselves made slower by extra nodes
+(`slowdown.py`), one thread, in random order. Asked of at least 200 comparisons each: A against A,
+false alarms at most 1 %; 3 % slower found in 99 %, 2 % in 95 %, within 60 s; 1 % in 80 %, within
+180 s and with a margin of 1 %.
+
+    python benchmarks/comparisons.py run --into comparisons.jsonl --n 200   # goes on where it was
+    python benchmarks/comparisons.py report comparisons.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections import defaultdict
+from math import log
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from machine import heading
+from scipy import stats as tests
+from slowdown import slowed
+
+from bench import comparison, sides, targets
+from bench.cache import Cache, default_root
+from bench.launch import call
+from bench.messages import Prepare, Prepared
+from bench.records import Job, Procedure
+from bench.store import Store
+from bench.timing import Deadline
+
+NETWORKS = [
+    ("torchvision:mobilenet_v2", "cpu-openvino-int8"),
+    ("torchvision:squeezenet1_1", "cpu-ort-fp32"),
+    ("torchvision:shufflenet_v2_x0_5", "cpu-openvino-fp32"),
+    ("torchvision:mobilenet_v3_small", "cpu-ort-int8"),
+]
+#: Slowdown in percent: (margin, seconds allowed, share asked).
+CONDITIONS = {0: (0.02, 60, 0.01), 3: (0.02, 60, 0.99), 2: (0.02, 60, 0.95), 1: (0.01, 180, 0.80)}
+#: The branch of the calibration, which both sides of a comparison have in a small form.
+SMALL, LARGE = 64, 24_000
+PROCEDURE = Procedure(threads=1, warmup_seconds=0.1)
+
+
+def side(path: Path, target: str) -> sides.Side:
+    scratch = Store(":memory:")
+    cache = Cache(default_root())
+    asked = sides.parse(
+        str(path),
+        target=target,
+        weights="pretrained",
+        options={},
+        procedure=PROCEDURE,
+        store=scratch,
+        cache=cache,
+    )
+    return sides.prepare(asked, cache.root, Deadline.after(3600), anyway=False)
+
+
+def calibrated(model: str, target: str, folder: Path) -> dict[int, sides.Side]:
+    """The network, and its slower versions by percent."""
+    job = Job(model, targets.select([target], {})[0], weights="random")
+    request = Prepare(job, str(default_root()), fresh=False)
+    exported = Path(call(request, Prepared, Deadline.after(3600)).exported.path)
+    base = side(slowed(exported, folder / "base.onnx", SMALL), target)
+    large = side(slowed(exported, folder / "large.onnx", LARGE), target)
+    found = comparison.compare(base, large, comparison.Rules(margin=1e-6, max_seconds=90))
+    per_column = (found.ratio - 1) / (LARGE - SMALL)
+    made = {0: base}
+    for percent in (1, 2, 3):
+        columns = SMALL + round(percent / 100 / per_column)
+        made[percent] = side(slowed(exported, folder / f"{percent}.onnx", columns), target)
+    print(f"{model} @ {target}: {LARGE} columns make {found.ratio:.3f}", file=sys.stderr)
+    return made
+
+
+def others(a: np.ndarray, b: np.ndarray, a_one: np.ndarray, b_one: np.ndarray) -> dict[str, bool]:
+    """Which of the rules of others call B slower, on block medians and (one) on one process."""
+    return {
+        "median +5 %": bool(np.median(b) > 1.05 * np.median(a)),
+        "one point +7 %": bool(np.median(b_one) > 1.07 * np.median(a_one)),
+        "factor 1.1, Mann-Whitney p < 0.002": bool(
+            np.median(b) > 1.1 * np.median(a)
+            and tests.mannwhitneyu(a, b, alternative="two-sided").pvalue < 0.002
+        ),
+        "t-test p < 0.05": bool(
+            b.mean() > a.mean() and tests.ttest_ind(a, b, equal_var=False).pvalue < 0.05
+        ),
+    }
+
+
+def medians(blocks: list) -> np.ndarray:
+    return np.array([np.median(block) for block in blocks])
+
+
+def run(into: Path, n: int, percents: list[int], seed: int) -> None:
+    done = defaultdict(int)
+    if into.exists():
+        for line in into.read_text().splitlines():
+            done[json.loads(line)["percent"]] += 1
+    with tempfile.TemporaryDirectory() as scratch:
+        made = {}
+        for i, (model, target) in enumerate(NETWORKS):
+            folder = Path(scratch) / str(i)
+            folder.mkdir()
+            made[model, target] = calibrated(model, target, folder)
+        random = Random(seed)
+        before: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+        while left := [percent for percent in percents if done[percent] < n]:
+            percent = random.choice(left)
+            network = random.choice(NETWORKS)
+            margin, seconds, _ = CONDITIONS[percent]
+            rules = comparison.Rules(margin, seconds, random.randrange(2**32))
+            found = comparison.compare(made[network][0], made[network][percent], rules)
+            a, b = (
+                medians([block for pair in found.pairs for block in getattr(pair, name)])
+                for name in ("a_ns", "b_ns")
+            )
+            a_one, b_one = medians(found.pairs[0].a_ns), medians(found.pairs[0].b_ns)
+            nights = None
+            if network in before:
+                earlier, earlier_one = before[network]
+                nights = others(earlier, a, earlier_one, a_one)
+            row = {
+                "percent": percent,
+                "network": " @ ".join(network),
+                "verdict": found.verdict,
+                "ratio": found.ratio,
+                "ci95": found.ci95,
+                "pairs": len(found.pairs),
+                "seconds": found.seconds,
+                "spread": float(np.std([pair.log_ratio for pair in found.pairs], ddof=1)),
+                "p50_ms": float(np.median(a)) / 1e6,
+                "others": others(a, b, a_one, b_one),
+                "nights": nights,
+            }
+            before[network] = a, a_one
+            with into.open("a") as file:
+                print(json.dumps(row), file=file)
+            done[percent] += 1
+
+
+def report(paths: list[Path]) -> None:
+    rows = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    kinds = {percent: [row for row in rows if row["percent"] == percent] for percent in CONDITIONS}
+    kinds = {percent: some for percent, some in kinds.items() if some}
+    heading("Comparisons")
+    verdicts = ("SLOWER", "SAME", "FASTER", "UNSURE")
+    line(
+        "slower by", "n", *verdicts, "asked", "", "ratio", "seconds (90 %)", "ci95 holds", head=True
+    )
+    for percent, some in kinds.items():
+        margin, seconds, asked = CONDITIONS[percent]
+        counts = {v: sum(row["verdict"] == v for row in some) for v in verdicts}
+        told = counts["SLOWER"] + (0 if percent else counts["FASTER"])
+        fine = told <= asked * len(some) if percent == 0 else told >= asked * len(some)
+        usual, long = np.quantile([row["seconds"] for row in some], [0.5, 0.9])
+        inside = [row["ci95"][0] <= truth(rows, row) <= row["ci95"][1] for row in some]
+        line(
+            f"{percent} %",
+            len(some),
+            *(f"{n} ({n / len(some):.1%})" for n in counts.values()),
+            f"{'<=' if percent == 0 else '>='} {asked:.0%} (margin {margin:.0%}, {seconds} s)",
+            "met" if fine else "NOT MET",
+            f"{np.exp(np.median([log(row['ratio']) for row in some])):.4f}",
+            f"{usual:.0f} ({long:.0f})",
+            f"{np.mean(inside):.1%}",
+        )
+    print(
+        "\nShare that the rules of others call slower, on the samples of these comparisons; and on"
+    )
+    print("two measurements of the same network minutes apart, as a nightly has them.\n")
+    names = list(rows[0]["others"])
+    line("slower by", *names, head=True)
+    asked_of = {f"{percent} %": [row["others"] for row in some] for percent, some in kinds.items()}
+    nights = [row["nights"] for row in rows if row["nights"]]
+    for label, said in {**asked_of, f"0 %, minutes apart ({len(nights)})": nights}.items():
+        line(label, *(f"{np.mean([one[name] for one in said]):.1%}" for name in names))
+    print()
+    line("network", "p50 ms", "scatter of one pair", "ratio at 1, 2, 3 %", head=True)
+    for network in sorted({row["network"] for row in rows}):
+        some = [row for row in rows if row["network"] == network]
+        percents = sorted({row["percent"] for row in some} - {0})
+        line(
+            network,
+            f"{np.median([row['p50_ms'] for row in some]):.2f}",
+            f"{np.median([row['spread'] for row in some]):.2%}",
+            ", ".join(f"{truth(rows, {'percent': p, 'network': network}):.4f}" for p in percents),
+        )
+
+
+def line(*cells: object, head: bool = False) -> None:
+    """A row of a Markdown table."""
+    print("|", " | ".join(map(str, cells)), "|")
+    if head:
+        print("|" + "---|" * len(cells))
+
+
+def truth(rows: list[dict], row: dict) -> float:
+    """The true ratio, as well as it is known: the median over all comparisons of its kind; 1 for A
+    against A."""
+    if row["percent"] == 0:
+        return 1.0
+    kind = ("percent", "network")
+    alike = [log(r["ratio"]) for r in rows if all(r[key] == row[key] for key in kind)]
+    return float(np.exp(np.median(alike)))
+
+
+parser = ArgumentParser(description=__doc__)
+commands = parser.add_subparsers(dest="command", required=True)
+running = commands.add_parser("run")
+running.add_argument("--into", type=Path, required=True)
+running.add_argument("--n", type=int, default=200)
+running.add_argument("--percent", type=int, nargs="*", default=[0, 3, 2, 1])
+running.add_argument("--seed", type=int, default=0)
+reporting = commands.add_parser("report")
+reporting.add_argument("files", type=Path, nargs="+")
+given = parser.parse_args()
+if given.command == "run":
+    run(given.into, given.n, given.percent, given.seed)
+else:
+    report(given.files)
