@@ -36,6 +36,8 @@ def median_interval(processes: Processes) -> tuple[float, float]:
     With one process its blocks are the outer level.
     """
     outer = processes if len(processes) > 1 else [[block] for block in processes[0]]
+    if len(outer) == 1:  # one block says nothing of another
+        return float(min(outer[0][0])), float(max(outer[0][0]))
     low, high = mean_interval([log(float(np.median(pooled([run])))) for run in outer])
     # The median of all samples is the figure shown; it must never be outside.
     middle = float(np.median(pooled(processes)))
@@ -43,10 +45,8 @@ def median_interval(processes: Processes) -> tuple[float, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the mean of independent values; without an end where there is only one."""
+    """95 % interval of the mean of at least two independent values."""
     n = len(values)
-    if n < 2:
-        return float("-inf"), float("inf")
     centre, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     half = student(n - 1) * spread / sqrt(n)
     return centre - half, centre + half

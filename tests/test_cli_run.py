@@ -45,7 +45,9 @@ def test_json_has_the_keys_that_scripts_rely_on(bench: Any, tiny_onnx: Path) -> 
     assert ran.json["latency"].keys() == LATENCY_KEYS
     assert ran.json["status"] == "ok"
     low, high = ran.json["latency"]["ci95_ms"]
-    assert 0.2 <= low <= ran.json["latency"]["p50_ms"] <= high
+    assert low <= ran.json["latency"]["p50_ms"] <= high
+    assert ran.json["latency"]["min_ms"] >= 0.2
+    assert ran.json["latency"]["canary_ratio"] == pytest.approx(1, abs=0.3)  # both are simulated
     assert ran.json["latency"]["processes"] >= 2
     assert ran.json["failure"] is None
 

@@ -1,0 +1,72 @@
+"""The canary: never changes, runs everywhere, and is timed beside every model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from bench import canary
+from bench.store import Store
+from tests.conftest import QUICK, WORKED
+
+
+def test_it_is_the_same_file_every_time(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = canary.write(tmp_path / "a"), canary.write(tmp_path / "b")
+    assert first.sha256 == second.sha256
+    onnx.checker.check_model(first.path, full_check=True)
+
+
+def test_it_never_changes(tmp_path: Path) -> None:
+    """Ratios of years ago compare only while the canary computes what it did: when this fails,
+    give it a new VERSION."""
+    session = ort.InferenceSession(canary.write(tmp_path).path)
+    (output,) = session.run(None, {"input": np.ones((1, 3, 64, 64), np.float32)})
+    assert canary.VERSION == 1
+    expected = [-0.1172, 0.0468, 0.0186, 0.1075, 0.1266, -0.049, 0.0203, 0.0487, 0.0316, 0.1092]
+    assert output[0] == pytest.approx(expected, abs=2e-4)
+
+
+TARGETS = ["cpu-ort-fp32", "cpu-ort-int8", "cpu-openvino-fp32", "cpu-openvino-int8", "null-fp32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_result_has_its_ratio(
+    bench: Any, tiny_onnx: Path, own_store: Path, target: str
+) -> None:
+    ran = bench("run", "-m", tiny_onnx, "-t", target, *QUICK, "--json")
+    assert ran.status in WORKED
+    assert ran.json["latency"]["canary_ratio"] > 0
+    assert not [note for note in ran.json["notes"] if "canary" in note]
+    (result,) = Store(str(own_store)).read()
+    assert result.measurement is not None
+    assert result.measurement.canary
+    for run in result.measurement.processes:
+        assert len(run.canary_ns) == len(run.blocks_ns)
+
+
+def test_a_runner_that_cannot_build_it_costs_the_model_nothing(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An exporter of the canary that fails: no ratio, a note, and a latency all the same."""
+    shadow = tmp_path / "sitecustomize.py"
+    shadow.write_text(
+        "import bench.canary\n"
+        "from bench.errors import StageError\n"
+        "def fail(to):\n"
+        "    raise StageError('simulated', 'no canary today')\n"
+        "bench.canary.write = fail\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    ran = bench("run", "-m", tiny_onnx, "-t", "null-fp32", *QUICK, "--json")
+    assert ran.status in WORKED
+    assert ran.json["latency"]["canary_ratio"] is None
+    assert any("no canary today" in note for note in ran.json["notes"])

@@ -1,0 +1,174 @@
+"""`bench compare`: its answers, and what it does when a side fails."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from bench.store import Store
+from tests.conftest import QUICK, WORKED, write_network
+
+KEYS = {"verdict", "ratio", "ci95", "margin", "pairs", "seconds", "reasons", "a", "b"}
+TARGETS = """
+[target.null-slower]
+hardware = "simulated"
+runner = "null"
+precision = "fp32"
+options = { latency_us = 220 }
+
+[target.null-crash]
+hardware = "simulated"
+runner = "null"
+precision = "fp32"
+options = { fault = "kill@time" }
+
+[target.null-hang]
+hardware = "simulated"
+runner = "null"
+precision = "fp32"
+options = { fault = "hang@time" }
+"""
+
+
+@pytest.fixture
+def more_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import targets
+
+    path = tmp_path / "more.toml"
+    path.write_text(TARGETS)
+    monkeypatch.setenv("BENCH_TARGETS", str(path))
+    targets._load.cache_clear()
+    yield
+    targets._load.cache_clear()
+
+
+def test_ten_percent_slower_is_slower_and_the_other_way_faster(
+    bench: Any, tiny_onnx: Path, more_targets: None
+) -> None:
+    sides = f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@null-slower"
+    ran = bench("compare", *sides, "--json")
+    assert ran.status == 0
+    assert ran.json.keys() == KEYS
+    assert ran.json["verdict"] == "SLOWER"
+    low, high = ran.json["ci95"]
+    assert low <= ran.json["ratio"] <= high
+    assert ran.json["ratio"] == pytest.approx(1.1, abs=0.03)
+    assert ran.json["pairs"] >= 6
+    assert ran.json["a"]["target"] == "null-fp32"
+    assert ran.json["a"]["p50_ms"] == pytest.approx(0.2, rel=0.2)
+    back = bench("compare", *sides[::-1])
+    assert back.status == 0
+    assert back.out.splitlines()[-1].startswith("FASTER: B takes 0.9")
+    assert max(map(len, back.out.splitlines())) <= 100
+    assert bench("compare", *sides, "--fail-slower").status == 4
+
+
+@pytest.mark.slow
+def test_an_artifact_against_itself_is_not_slower(bench: Any, tiny_onnx: Path) -> None:
+    ran = bench("compare", tiny_onnx, tiny_onnx, "-t", "cpu-ort-fp32", "--margin", "0.1", "--json")
+    assert ran.json["verdict"] in ("SAME", "UNSURE")
+    assert ran.status == {"SAME": 0, "UNSURE": 6}[ran.json["verdict"]]
+    assert ran.json["a"]["artifact_sha256"] == ran.json["b"]["artifact_sha256"]
+
+
+@pytest.mark.slow
+def test_time_that_runs_out_is_unsure_with_the_interval(bench: Any, tiny_onnx: Path) -> None:
+    sides = f"{tiny_onnx}@cpu-ort-fp32", f"{tiny_onnx}@cpu-ort-fp32"
+    ran = bench("compare", *sides, "--margin", "0.00001", "--max-seconds", "1", "--json")
+    assert ran.status == 6
+    assert ran.json["verdict"] == "UNSURE"
+    assert ran.json["ratio"] is not None
+    assert "--max-seconds" in ran.json["reasons"][0]
+
+
+@pytest.mark.parametrize(("target", "word"), [("null-crash", "SIGKILL"), ("null-hang", "time")])
+def test_a_side_that_dies_or_hangs_is_unsure_and_no_number(
+    bench: Any,
+    tiny_onnx: Path,
+    more_targets: None,
+    target: str,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench import comparison
+
+    monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 6.0)
+    ran = bench("compare", f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@{target}", "--json")
+    assert ran.status == 1
+    assert ran.json["verdict"] == "UNSURE"
+    assert ran.json["ratio"] is None
+    assert ran.json["ci95"] is None
+    assert ran.json["b"]["p50_ms"] is None
+    assert word in ran.json["reasons"][0]
+
+
+def test_a_recorded_result_is_compared_by_its_own_artifact(
+    bench: Any, tiny_onnx: Path, tmp_path: Path, own_store: Path
+) -> None:
+    assert bench("run", "-m", tiny_onnx, "-t", "cpu-ort-int8", *QUICK).status in WORKED
+    (result,) = Store(str(own_store)).read()
+    name = bench("list", "results", "--json").json[0]["id"]
+    ran = bench("compare", name, f"{tiny_onnx}@cpu-ort-int8", "--margin", "0.5", "--json")
+    assert ran.json["a"]["result"] == name
+    assert ran.json["a"]["artifact_sha256"] == result.artifacts[-1].sha256
+    assert ran.json["b"]["result"] is None
+
+
+def test_a_recorded_result_whose_artifact_is_gone(bench: Any, tmp_path: Path) -> None:
+    path = write_network(tmp_path / "mine.onnx")
+    assert bench("run", "-m", path, "-t", "null-fp32", *QUICK).status in WORKED
+    name = bench("list", "results", "--json").json[0]["id"]
+    other = write_network(tmp_path / "other.onnx")
+    model = onnx.load(path)
+    model.doc_string = "changed"
+    onnx.save(model, path)
+    ran = bench("compare", name, f"{other}@null-fp32", "--json")
+    assert ran.status == 1
+    assert ran.out == ""
+    assert name in ran.err
+    assert "not there any more" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["{onnx}", "{onnx}"], 2, ["has no target", "--target"]),
+        (["{onnx}@null-fp32", "{onnx}@null-fp33"], 2, ["null-fp33", "did you mean"]),
+        (["{onnx}@null-*", "{onnx}@null-fp32"], 2, ["names 2 jobs"]),
+        (["nothing.onnx@null-fp32", "{onnx}@null-fp32"], 2, ["nothing.onnx does not exist"]),
+        (["abcdef", "{onnx}@null-fp32"], 2, ["no result 'abcdef'"]),
+        (["{onnx}@t4-int8", "{onnx}@null-fp32"], 3, ["T4"]),
+        (["{onnx}", "{onnx}", "-t", "null-fp32", "--margin", "0"], 2, ["--margin"]),
+        (["{onnx}", "{onnx}", "-t", "null-fp32", "--margin", "nan"], 2, ["--margin"]),
+        (["{onnx}", "{onnx}", "-t", "null-fp32", "--max-seconds", "inf"], 2, ["--max-seconds"]),
+        (["{onnx}", "{onnx}", "-t", "null-fp32", "--python-b", "/nowhere/python"], 2, ["/nowhere"]),
+        (["{onnx}", "{onnx}", "-t", "null-fp32", "--python-a", "/bin/true"], 2, ["needs frontier"]),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(
+    bench: Any, tiny_onnx: Path, arguments: list[str], status: int, words: list[str]
+) -> None:
+    ran = bench("compare", *(argument.format(onnx=tiny_onnx) for argument in arguments))
+    assert ran.status == status
+    assert "Traceback" not in ran.err
+    assert ran.out == ""
+    for word in words:
+        assert word in ran.err.strip().splitlines()[-1]
+
+
+def test_another_interpreter_runs_its_side(bench: Any, tiny_onnx: Path, tmp_path: Path) -> None:
+    """A second interpreter: a wrapper that leaves a mark whenever it is started."""
+    mark = tmp_path / "mark"
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\necho x >> {mark}\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    sides = [f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@null-int8"]
+    ran = bench("compare", *sides, "--python-b", other, "--json")
+    assert ran.json["verdict"] == "FASTER"
+    assert ran.json["b"]["python"] == str(other)
+    # Its version was asked for, its side prepared, and each pair had one process of it.
+    assert len(mark.read_text().splitlines()) == 2 + ran.json["pairs"]

@@ -1,0 +1,55 @@
+"""What else the machine does while a block runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench import load, timing
+from bench.load import Watch
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+BURN = "while True: pass"
+
+
+def test_a_watch_adds_up_its_blocks_and_nothing_between() -> None:
+    watch = Watch()
+    for _ in range(2):
+        with watch:
+            timing.spin(30_000_000)
+        time.sleep(0.2)
+    assert 0.06 <= watch.total.wall_ns / 1e9 < 0.2
+    assert 0.02 <= watch.total.own_cpu_ns / 1e9 <= watch.total.wall_ns / 1e9 + 0.02
+
+
+@linux
+def test_a_neighbour_that_burns_a_core_is_seen() -> None:
+    watch = Watch()
+    with subprocess.Popen([sys.executable, "-c", BURN]) as neighbour:
+        try:
+            with watch:
+                time.sleep(1.0)
+        finally:
+            neighbour.kill()
+    assert watch.total.other_cpu_ns is not None
+    assert watch.total.other_cpu_ns > 0.5e9
+
+
+def test_a_system_that_tells_nothing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_cpu_times", lambda: (None, None))
+    monkeypatch.setattr(load, "_throttle_files", tuple)
+    watch = Watch()
+    with watch:
+        pass
+    assert (watch.total.other_cpu_ns, watch.total.steal_ns, watch.total.throttled) == (None,) * 3
+    assert watch.total.wall_ns > 0
+
+
+def test_a_watch_counts_a_block_that_raises() -> None:
+    watch = Watch()
+    with pytest.raises(KeyError), watch:
+        raise KeyError
+    assert watch.total.wall_ns > 0

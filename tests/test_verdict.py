@@ -1,0 +1,96 @@
+"""VALID, NOISY or INVALID: each thing that speaks against a number, alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench import stats
+from bench.records import Load, Measurement, Procedure
+from bench.verdict import judge
+from tests.builders import blocks_ns, measurement
+
+QUIET = Load(10**9, 99 * 10**7, 0, 0, 3, 0)
+CALM = {"noise": 0.001, "blocks": 10}
+
+
+def judged(found: Measurement, **how: Any) -> tuple[str, list[str]]:
+    blocks = [run.blocks_ns for run in found.processes]
+    return judge(found, stats.median_interval(blocks), Procedure(**how))
+
+
+def loaded(**load: Any) -> Measurement:
+    """A calm measurement with a load in each process."""
+    calm = measurement(processes=4, **CALM)
+    with_load = replace(QUIET, **load)
+    return replace(calm, processes=tuple(replace(run, load=with_load) for run in calm.processes))
+
+
+def test_nothing_speaks_against_a_calm_measurement() -> None:
+    assert judged(loaded()) == ("VALID", [])
+
+
+@pytest.mark.parametrize(
+    ("load", "word"),
+    [
+        ({"other_cpu_ns": 10**9}, "other processes used 100% of a CPU"),
+        ({"steal_ns": 5 * 10**7}, "steal"),
+        ({"switches": 1000}, "lost its core"),
+        ({"throttled": 1}, "hot"),
+    ],
+)
+def test_what_the_machine_did_is_noisy(load: dict[str, int], word: str) -> None:
+    verdict, reasons = judged(loaded(**load))
+    assert verdict == "NOISY"
+    assert [word in reason for reason in reasons] == [True]
+
+
+def test_what_the_system_does_not_tell_is_no_reason() -> None:
+    unknown = {"other_cpu_ns": None, "steal_ns": None, "throttled": None}
+    assert judged(loaded(**unknown)) == ("VALID", [])
+
+
+def test_an_interval_that_was_not_reached_is_noisy_and_a_wide_one_invalid() -> None:
+    apart = [measurement(i, processes=1, centre_ns=1e6 * (1 + 0.01 * i), **CALM) for i in range(4)]
+    runs = tuple(found.processes[0] for found in apart)
+    verdict, reasons = judged(replace(apart[0], processes=runs))
+    assert verdict == "NOISY"
+    assert "95 % interval" in reasons[0]
+    wide = tuple(
+        replace(run, blocks_ns=blocks_ns(i, centre_ns=1e6 * (1 + 0.2 * i), **CALM))
+        for i, run in enumerate(runs)
+    )
+    verdict, reasons = judged(replace(apart[0], processes=wide))
+    assert verdict == "INVALID"
+    assert any("fresh processes differ" in reason for reason in reasons)
+
+
+def test_a_warm_up_that_never_settled_is_unstable() -> None:
+    calm = loaded()
+    runs = (replace(calm.processes[0], stable=False), *calm.processes[1:])
+    verdict, reasons = judged(replace(calm, processes=runs))
+    assert verdict == "NOISY"
+    assert "UNSTABLE" in reasons[0]
+    assert "1 of 4" in reasons[0]
+
+
+@pytest.mark.parametrize(("canary", "word"), [(True, "machine"), (False, "network itself")])
+def test_a_canary_tells_the_machine_from_the_network(canary: bool, word: str) -> None:
+    steps = [(1_500_000,) if i % 3 else (1_000_000,) for i in range(12)]
+    moved = tuple(steps) if canary else ((10_000,),) * 12
+    runs = tuple(
+        replace(run, blocks_ns=tuple(steps), canary_ns=moved) for run in loaded().processes
+    )
+    verdict, reasons = judged(replace(loaded(), processes=runs))
+    assert verdict != "VALID"
+    assert any(word in reason for reason in reasons)
+
+
+def test_a_drift_is_told() -> None:
+    rising = tuple((int(1e6 * (1 + 0.007 * i)),) * 5 for i in range(12))
+    runs = tuple(replace(run, blocks_ns=rising) for run in loaded().processes)
+    verdict, reasons = judged(replace(loaded(), processes=runs))
+    assert verdict == "NOISY"
+    assert "drifted by +" in reasons[0]
