@@ -20,6 +20,7 @@ import msgspec
 from bench.cache import Cache
 from bench.errors import BenchError
 from bench.messages import (
+    Canary,
     Command,
     Evaluate,
     Failed,
@@ -73,6 +74,11 @@ def _answer(request: Request, tell: Teller) -> Any:
         from bench.stages.evaluate import evaluate
 
         return evaluate(request, tell)
+    if isinstance(request, Canary):
+        from bench.stages.prepare import canary_for, usable_runner
+
+        cache = Cache(Path(request.cache))
+        return canary_for(usable_runner(request.target), request.target, cache)
     if isinstance(request, Inputs):
         from bench.stages.prepare import timing_inputs
 

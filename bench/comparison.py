@@ -45,10 +45,12 @@ PATIENCE_SECONDS = 120.0
 @dataclass(frozen=True)
 class Rules:
     """When to stop, and what to call it. `margin` is a share (0.02 is 2 %); `max_seconds` is the
-    wall time of all pairs, the preparation left out."""
+    wall time of all pairs, the preparation left out; `early` says to stop as soon as the answer is
+    clear."""
 
     margin: float = 0.02
     max_seconds: float = 60.0
+    early: bool = True
     seed: int = 0
 
 
@@ -112,7 +114,7 @@ def compare(
     a, b = sides.same_inputs(a, b)
     found = Comparison(a, b, rules)
     random = Random(rules.seed)
-    while found.verdict == "UNSURE" and found.seconds < rules.max_seconds:
+    while found.seconds < rules.max_seconds and not (rules.early and found.verdict != "UNSURE"):
         with lap() as taken:
             try:
                 found.pairs.append(_pair(a, b, random))

@@ -51,6 +51,13 @@ class Prepare(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
+class Canary(msgspec.Struct, tag=True, frozen=True):
+    """Ask for the canary, built for a target; answered by a Timed."""
+
+    target: Target
+    cache: str
+
+
 class Inputs(msgspec.Struct, tag=True, frozen=True):
     """Ask for the inputs that a recorded model is timed on; answered by an Artifact."""
 
@@ -78,7 +85,7 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
-Request = Names | Probe | Prepare | Inputs | Measure | Evaluate
+Request = Names | Probe | Prepare | Inputs | Canary | Measure | Evaluate
 
 
 class WarmUp(msgspec.Struct, tag=True, frozen=True):

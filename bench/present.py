@@ -221,6 +221,30 @@ def comparison(public: Row) -> None:
         say(f"bench: {reason}")
 
 
+def noise(found: Row) -> None:
+    """What to expect of this machine."""
+    low, high = (f"{bound:.3g}" for bound in found["blocks_ms"])
+    table(
+        ["this machine now", ""],
+        [
+            [
+                "its speed",
+                f"blocks of the canary took {low} to {high} ms (10th to 90th percentile): "
+                f"{found['block_spread_percent']:.0f} % apart",
+            ],
+            ["a run", f"expect ±{found['run_half_width_percent']:.1f} % (95 %)"],
+            *(
+                [f"a comparison of {limit} s", f"expect ±{half:.2g} %: tells {2 * half:.2g} %"]
+                for limit, half in found["comparison_half_width_percent"].items()
+            ),
+            *(["to mend", reason] for reason in found["reasons"]),
+        ],
+        fold=1,
+    )
+    threads = f"{found['threads']} thread{'s' if found['threads'] != 1 else ''}"
+    say(f"the canary against itself, {threads}, {found['pairs']} pairs in {found['seconds']:.0f} s")
+
+
 def _change(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.2f} %"
 

@@ -68,7 +68,7 @@ def calibrated(model: str, target: str, folder: Path) -> dict[int, sides.Side]:
     exported = Path(call(request, Prepared, Deadline.after(3600)).exported.path)
     base = side(slowed(exported, folder / "base.onnx", SMALL), target)
     large = side(slowed(exported, folder / "large.onnx", LARGE), target)
-    found = comparison.compare(base, large, comparison.Rules(margin=1e-6, max_seconds=90))
+    found = comparison.compare(base, large, comparison.Rules(max_seconds=60, early=False))
     per_column = (found.ratio - 1) / (LARGE - SMALL)
     made = {0: base}
     for percent in (1, 2, 3):
@@ -114,7 +114,7 @@ def run(into: Path, n: int, percents: list[int], seed: int) -> None:
             percent = random.choice(left)
             network = random.choice(NETWORKS)
             margin, seconds, _ = CONDITIONS[percent]
-            rules = comparison.Rules(margin, seconds, random.randrange(2**32))
+            rules = comparison.Rules(margin, seconds, seed=random.randrange(2**32))
             found = comparison.compare(made[network][0], made[network][percent], rules)
             a, b = (
                 medians([block for pair in found.pairs for block in getattr(pair, name)])

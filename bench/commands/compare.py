@@ -80,7 +80,7 @@ def compare(
     ]
     deadline = Deadline.after(procedure.timeout_seconds)
     prepared = [sides.prepare(side, open_cache().root, deadline, anyway=anyway) for side in asked]
-    rules = comparison.Rules(margin, max_seconds, seed)
+    rules = comparison.Rules(margin, max_seconds, seed=seed)
     progress = present.Pairs(max_seconds)
     found = comparison.compare(prepared[0], prepared[1], rules, progress.show)
     progress.end()

@@ -50,17 +50,12 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
 
     tell.at("build")
     calibration = inputs.Calibration.of(model, dataset, job.data.calibration)
-    build_key = {
-        "target": _what_decides_a_build(target),
-        "versions": versions(("frontier-bench", *runner.packages)),
-        "cpu": observe().cpu,  # quantizers look at its instructions, and caches are shared
-    }
     built, _ = cache.get_or_make(
         "build",
         {
             "onnx": exported.sha256,
             "calibration": calibration.fingerprint if target.precision == "int8" else None,
-            **build_key,
+            **_build_key(runner, target),
         },
         Artifact,
         lambda to: runner.build(exported, target, calibration, to),
@@ -90,7 +85,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     notes = []
     beside = None
     try:
-        beside = canary.ready(runner, target, build_key, cache)
+        beside = canary_for(runner, target, cache)
     except BenchError as error:  # a runner's own limits must not cost the model its number
         notes.append(f"no canary was timed beside it: {error}")
     if target.precision == "int8" and not calibration.real:
@@ -109,6 +104,20 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         accuracy_note=accuracy_note,
         notes=tuple(notes),
     )
+
+
+def canary_for(runner: Runner, target: Target, cache: Cache) -> Timed:
+    """The canary, built for a target."""
+    return canary.ready(runner, target, _build_key(runner, target), cache)
+
+
+def _build_key(runner: Runner, target: Target) -> dict[str, Any]:
+    """What decides a build, beside the network and its calibration."""
+    return {
+        "target": _what_decides_a_build(target),
+        "versions": versions(("frontier-bench", *runner.packages)),
+        "cpu": observe().cpu,  # quantizers look at its instructions, and caches are shared
+    }
 
 
 def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifact:

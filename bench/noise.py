@@ -1,0 +1,72 @@
+"""`bench doctor --noise`: how well can this machine be measured on?
+
+The canary is compared with itself for half a minute. How far its blocks, its processes and its
+pairs scatter says what to expect of a run and of a comparison here and now.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import canary, comparison, stats, targets
+from bench.launch import call
+from bench.machine import usable_threads
+from bench.messages import Canary, Timed
+from bench.records import Job, Procedure
+from bench.sides import Asked, Side
+from bench.timing import Deadline
+from bench.verdict import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bench.comparison import Comparison, Pair
+
+#: What every installation has.
+TARGET = "cpu-ort-fp32"
+
+
+def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:
+    """Measure the machine for so long; what to expect of it, as scripts see it."""
+    threads = threads or usable_threads()
+    (target,) = targets.select([TARGET], {})
+    built = call(Canary(target, str(cache)), Timed, Deadline.after(600))
+    how = Procedure(threads=threads, warmup_seconds=0.1)
+    side = Side(Asked("canary", Job("canary", target, procedure=how)), canary.MODEL, built, ())
+    rules = comparison.Rules(max_seconds=seconds, early=False)
+    found = comparison.compare(side, side, rules)
+    if found.failure:
+        raise found.failure
+    return {"threads": threads, "seconds": found.seconds, **expectations(found)}
+
+
+def expectations(found: Comparison) -> dict[str, Any]:
+    """What the pairs of an A/A comparison tell: spreads and half-widths of 95 % intervals, in
+    percent; `blocks_ms` are the 10th and 90th percentile."""
+    pairs = found.pairs
+    blocks = [float(np.median(block)) for pair in pairs for block in (*pair.a_ns, *pair.b_ns)]
+    low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9])
+    centres = [np.log(np.median(stats.pooled([run]))) for p in pairs for run in (p.a_ns, p.b_ns)]
+    processes = Procedure().processes
+    run = stats.student(processes - 1) * float(np.std(centres, ddof=1)) / sqrt(processes)
+    return {
+        "pairs": len(pairs),
+        "blocks_ms": [low / 1e6, high / 1e6],
+        "block_spread_percent": 100 * (high - low) / middle,
+        "run_half_width_percent": 100 * run,
+        "comparison_half_width_percent": {
+            str(limit): _resolution(pairs, limit * len(pairs) / found.seconds)
+            for limit in (60, 180)
+        },
+        "reasons": list(load([one for pair in pairs for one in pair.loads])),
+    }
+
+
+def _resolution(pairs: Sequence[Pair], n: float) -> float:
+    """The half-width, in percent, that the interval of n pairs would have."""
+    spread = float(np.std([pair.log_ratio for pair in pairs], ddof=1)) if len(pairs) > 1 else 1.0
+    return 100 * stats.student(max(1, int(n) - 1)) * spread / sqrt(max(1.0, n))
