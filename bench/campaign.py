@@ -31,11 +31,16 @@ class Campaign:
     def run(self, jobs: Iterable[Job]) -> None:
         self.store.require_writable()
         for job in jobs:
-            self.on_start(job)
-            result = pipeline.run(job, self.settings)
-            self._keep(result)
-            self.rows.append(to_public(result))
-            self.on_finish(self.rows[-1])
+            self.measure(job)
+
+    def measure(self, job: Job) -> Result:
+        """Run one job and keep its result."""
+        self.on_start(job)
+        result = pipeline.run(job, self.settings)
+        self._keep(result)
+        self.rows.append(to_public(result))
+        self.on_finish(self.rows[-1])
+        return result
 
     def _keep(self, result: Result) -> None:
         """Store a result; where the store has gone, save it beside."""

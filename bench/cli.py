@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import debug
-from bench.commands import cache, compare, doctor, lists, results, run
+from bench.commands import cache, compare, doctor, gate, lists, results, run
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(compare.compare)
+app.command()(gate.gate)
+app.add_typer(gate.baseline, name="baseline")
 app.add_typer(lists.app, name="list")
 app.command()(results.show)
 app.command()(results.report)

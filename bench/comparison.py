@@ -22,6 +22,7 @@ import numpy as np
 from bench import sides, stats
 from bench.launch import ChildError
 from bench.messages import Block, Finish, Observed, Sampled, Warmed, WarmUp
+from bench.records import Procedure
 from bench.timing import Deadline, lap
 from bench.verdict import load
 
@@ -38,6 +39,8 @@ Verdict = Literal["FASTER", "SLOWER", "SAME", "UNSURE"]
 #: tenths of a second, and so many that a few bad ones fall out (`benchmarks/comparisons.py`).
 BLOCKS = 20
 BLOCK_SECONDS = 0.03
+#: How the processes of a pair are warmed up; they go on warming up as they take turns.
+PROCEDURE = Procedure(warmup_seconds=0.1)
 #: A pair that takes so much longer than it should hangs.
 PATIENCE_SECONDS = 120.0
 
@@ -46,11 +49,13 @@ PATIENCE_SECONDS = 120.0
 class Rules:
     """When to stop, and what to call it. `margin` is a share (0.02 is 2 %); `max_seconds` is the
     wall time of all pairs, the preparation left out; `early` says to stop as soon as the answer is
-    clear."""
+    clear. SLOWER is clear when its p (signed-rank test, one-sided) is down to `max_p` too: a gate
+    of many jobs asks for more than one comparison does."""
 
     margin: float = 0.02
     max_seconds: float = 60.0
     early: bool = True
+    max_p: float = 1.0
     seed: int = 0
 
 
@@ -105,6 +110,17 @@ class Comparison:
             return "FASTER"
         return "SAME" if -edge < low and high < edge else "UNSURE"
 
+    @property
+    def p(self) -> float:
+        """How probable so clear a slowdown would be if there were none."""
+        return stats.signed_rank_p([pair.log_ratio for pair in self.pairs])
+
+    @property
+    def clear(self) -> bool:
+        """Whether more pairs would not change the answer."""
+        verdict = self.verdict
+        return verdict != "UNSURE" and (verdict != "SLOWER" or self.p <= self.rules.max_p)
+
 
 def compare(
     a: Side, b: Side, rules: Rules, on_pair: Callable[[Comparison], None] = lambda _: None
@@ -114,7 +130,7 @@ def compare(
     a, b = sides.same_inputs(a, b)
     found = Comparison(a, b, rules)
     random = Random(rules.seed)
-    while found.seconds < rules.max_seconds and not (rules.early and found.verdict != "UNSURE"):
+    while found.seconds < rules.max_seconds and not (rules.early and found.clear):
         with lap() as taken:
             try:
                 found.pairs.append(_pair(a, b, random))

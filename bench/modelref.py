@@ -28,3 +28,8 @@ class ModelRef:
 
     def __str__(self) -> str:
         return f"{self.source}:{self.name}" if self.source else self.name
+
+
+def is_file(model: str) -> bool:
+    """Whether a name means an ONNX file."""
+    return ModelRef.parse(model).source == "onnx"

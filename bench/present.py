@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bench.comparison import Comparison
+    from bench.gate.night import Outcome
     from bench.records import Job, Stage
 
 Row = dict[str, Any]
@@ -219,6 +220,33 @@ def comparison(public: Row) -> None:
     sys.stdout.flush()
     for reason in public["reasons"]:
         say(f"bench: {reason}")
+
+
+def gate(outcomes: Sequence[Outcome]) -> None:
+    """Every job's outcome, then the notes, then the headline."""
+    from bench.gate import outputs
+
+    table(
+        ["", "model", "target", "p50 ms", "change", "top-1"],
+        [
+            [
+                outcome.status,
+                outputs.name(outcome),
+                outcome.job.target.name,
+                *(_latency(outcome.result)[:1] if outcome.result else ("-",)),
+                outputs.change(outcome) or "-",
+                _accuracy(outcome.result) if outcome.result else "-",
+            ]
+            for outcome in outcomes
+        ],
+        right={"p50 ms", "change", "top-1"},
+        fold=1,
+    )
+    sys.stdout.flush()
+    for outcome in outcomes:
+        for note in outcome.notes:
+            say(f"{outputs.name(outcome)} @ {outcome.job.target.name}: {note}")
+    say(f"bench gate: {outputs.headline(outcomes)}")
 
 
 def noise(found: Row) -> None:

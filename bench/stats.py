@@ -58,11 +58,11 @@ def student(df: int) -> float:
     low, high = 0.0, 100.0
     while high - low > 1e-9:
         middle = (low + high) / 2
-        low, high = (middle, high) if _student_within(middle, df) < 0.95 else (low, middle)
+        low, high = (middle, high) if student_within(middle, df) < 0.95 else (low, middle)
     return (low + high) / 2
 
 
-def _student_within(t: float, df: int) -> float:
+def student_within(t: float, df: int) -> float:
     """P(|T| <= t): Abramowitz and Stegun 26.7.3 (odd df) and 26.7.4 (even df)."""
     angle = atan(t / sqrt(df))
     term = total = cos(angle) if df % 2 else 1.0
@@ -108,17 +108,42 @@ def signed_rank_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return middle, float(walsh[out]), float(walsh[-1 - out])
 
 
+def signed_rank_p(values: Sequence[float]) -> float:
+    """The exact one-sided p of the Wilcoxon signed-rank test: how probable it is that values spread
+    symmetrically around 0 have their larger ones above it as clearly as these."""
+    array = np.asarray(values, np.float64)
+    ranks = np.argsort(np.argsort(np.abs(array))) + 1
+    counts = _signed_rank_counts(len(array))
+    as_clear = sum(counts[int(ranks[array > 0].sum()) :])
+    return float(as_clear / 2 ** len(array))
+
+
+def benjamini_hochberg(ps: Sequence[float], rate: float) -> list[bool]:
+    """Which of several tests to believe, so that of those believed at most the share `rate` is
+    false (Benjamini and Hochberg 1995, "Controlling the false discovery rate")."""
+    order = np.argsort(ps)
+    believed = [rank for rank, i in enumerate(order, 1) if ps[i] <= rate * rank / len(ps)]
+    last = max(believed, default=0)
+    chosen = set(order[:last].tolist())
+    return [i in chosen for i in range(len(ps))]
+
+
 @cache
-def _walsh_left_out(n: int) -> int | None:
-    """How many of the sorted Walsh averages lie outside the interval at each end: the most that
-    leave at least 95 % inside. None when even all of them hold less."""
-    # The null distribution of the signed-rank sum: how many subsets of 1..n have each sum.
+def _signed_rank_counts(n: int) -> list[int]:
+    """How many subsets of the ranks 1..n have each sum: the null distribution of the test."""
     counts = [1] + [0] * (n * (n + 1) // 2)
     for rank in range(1, n + 1):
         for total in range(len(counts) - 1, rank - 1, -1):
             counts[total] += counts[total - rank]
+    return counts
+
+
+@cache
+def _walsh_left_out(n: int) -> int | None:
+    """How many of the sorted Walsh averages lie outside the interval at each end: the most that
+    leave at least 95 % inside. None when even all of them hold less."""
     tail, out = 0, None
-    for total, count in enumerate(counts):
+    for total, count in enumerate(_signed_rank_counts(n)):
         tail += count
         if tail > 0.025 * 2**n:
             break

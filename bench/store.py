@@ -18,12 +18,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from bench.errors import StoreError, UsageError
+from bench.errors import StoreError, UsageError, unknown
 from bench.public import encode, result_id
 from bench.records import SCHEMA, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _metadata = sa.MetaData()
 _about = sa.Table(
@@ -42,6 +42,18 @@ _results = sa.Table(
     sa.Column("target", sa.String(128), nullable=False, index=True),
     sa.Column("hardware", sa.String(256), nullable=False, index=True),
     sa.Column("record", sa.LargeBinary, nullable=False),  # zlib of the JSON record
+)
+_baselines = sa.Table(
+    "baselines",
+    _metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("result", sa.String(12), primary_key=True),
+)
+_reported = sa.Table(
+    "reported",  # change points that a gate has told of
+    _metadata,
+    sa.Column("series", sa.String(64), primary_key=True),
+    sa.Column("result", sa.String(12), primary_key=True),
 )
 
 
@@ -122,11 +134,16 @@ class Store:
                         raise
         return name
 
-    def read(self, *, target: str | None = None, newest: int | None = None) -> list[Result]:
-        """Results, oldest first; only those of a target, only the newest few."""
+    def read(
+        self, *, model: str | None = None, target: str | None = None, newest: int | None = None
+    ) -> list[Result]:
+        """Results, oldest first; only those of a model as it was asked for, only those of a
+        target, only the newest few."""
         query = sa.select(_results.c.id, _results.c.record).order_by(
             _results.c.started_at.desc(), _results.c.id
         )
+        if model is not None:
+            query = query.where(_results.c.model == model)
         if target is not None:
             query = query.where(_results.c.target == target)
         with self._open() as connection:
@@ -145,6 +162,42 @@ class Store:
         if len(rows) > 1:
             raise UsageError(f"{prefix!r} is the start of more than one id: give more digits")
         return self._decode(rows[0].id, rows[0].record)
+
+    def set_baseline(self, name: str, ids: Iterable[str]) -> None:
+        """Make `name` mean these results, and no others; none removes it."""
+        rows = [{"name": name, "result": each} for each in dict.fromkeys(ids)]
+        with self._open() as connection:
+            connection.execute(_baselines.delete().where(_baselines.c.name == name))
+            if rows:
+                connection.execute(_baselines.insert(), rows)
+
+    def baseline(self, name: str) -> list[Result]:
+        """The results that `name` means. Raises UsageError for a name that was never set."""
+        if name not in (known := self.baselines()):
+            raise unknown("baseline", name, known, "bench baseline list")
+        query = sa.select(_baselines.c.result).where(_baselines.c.name == name)
+        with self._open() as connection:
+            ids = connection.scalars(query).all()
+        return [self.get(each) for each in ids]
+
+    def baselines(self) -> dict[str, int]:
+        """Every baseline, and how many results it has."""
+        counted = sa.select(_baselines.c.name, sa.func.count().label("n")).group_by(
+            _baselines.c.name
+        )
+        with self._open() as connection:
+            return {row.name: row.n for row in connection.execute(counted.order_by("name"))}
+
+    def report_once(self, series: str, result: str) -> None:
+        """Remember that the change of a series at a result has been told."""
+        with self._open() as connection:
+            connection.execute(_reported.insert().values(series=series, result=result))
+
+    def reported(self, series: str) -> set[str]:
+        """The results at which changes of a series have been told."""
+        query = sa.select(_reported.c.result).where(_reported.c.series == series)
+        with self._open() as connection:
+            return set(connection.scalars(query).all())
 
     def __contains__(self, name: str) -> bool:
         with self._open() as connection:

@@ -55,14 +55,13 @@ def compare(
 ) -> None:
     """Compare two sides in turns: B's time over A's, and FASTER, SLOWER, SAME or UNSURE."""
     from bench import comparison, present, sides
-    from bench.records import Procedure
     from bench.timing import Deadline
 
     if not 0 < margin < 1:
         raise UsageError(f"--margin {margin} is no share between 0 and 1")
     if not max_seconds < float("inf"):
         raise UsageError(f"--max-seconds {max_seconds} is no number of seconds")
-    procedure = Procedure(batch=batch, threads=threads, warmup_seconds=0.1, seed=seed)
+    procedure = replace(comparison.PROCEDURE, batch=batch, threads=threads)
     asked = [
         replace(
             sides.parse(

@@ -1,0 +1,34 @@
+"""Which results a baseline is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+from bench.gate import series
+from bench.public import result_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.store import Store
+
+
+def choose(store: Store, ids: Sequence[str]) -> list[str]:
+    """The results named by the starts of their ids, or the newest good one of every job.
+
+    Raises UsageError for one that failed, for two of one job, and where there is none.
+    """
+    if not ids:
+        newest = {series.key(each.job): each for each in store.read() if not each.failure}
+        if not newest:
+            raise UsageError("there is no good result in the store: `bench run` makes some")
+        return [result_id(each) for each in newest.values()]
+    chosen: dict[str, str] = {}
+    for each in map(store.get, ids):
+        name = result_id(each)
+        if each.failure:
+            raise UsageError(f"result {name} failed: a baseline is made of good ones")
+        if chosen.setdefault(series.key(each.job), name) != name:
+            raise UsageError(f"results {chosen[series.key(each.job)]} and {name} are of one job")
+    return list(chosen.values())

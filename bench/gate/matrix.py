@@ -1,0 +1,110 @@
+"""The matrix of a gate: a TOML file.
+
+    models = ["builtin:digits-*", "./net.onnx"]
+    targets = ["cpu-ort-fp32", "cpu-openvino-int8"]
+    margin = 0.02             # the smallest slowdown that matters, a share
+    accuracy_drop = 1.0       # the largest fall of accuracy that is let through, in points
+    budget_minutes = 60       # no further job is started after so long
+    confirm_seconds = 120     # that one comparison may take
+
+and, as in `bench run`: weights, data, limit, batch, threads, processes, min_seconds, max_seconds,
+and a table `options` for the runners.
+"""
+
+from __future__ import annotations
+
+import sys
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench import catalog, targets
+from bench import data as datasets
+from bench.errors import UsageError
+from bench.gate import series
+from bench.modelref import is_file
+from bench.records import Data, Job, Procedure
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.cache import Cache
+
+_DEFAULT = Procedure()
+
+
+class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    models: tuple[str, ...]
+    targets: tuple[str, ...]
+    margin: float = 0.02
+    accuracy_drop: float = 1.0
+    budget_minutes: float = 60.0
+    confirm_seconds: float = 120.0
+    weights: str = "pretrained"
+    data: str | None = None
+    limit: int | None = None
+    batch: int = _DEFAULT.batch
+    threads: int | None = None
+    processes: int = _DEFAULT.processes
+    min_seconds: float = _DEFAULT.min_seconds
+    max_seconds: float = _DEFAULT.max_seconds
+    options: dict[str, str | int | float | bool] = {}
+
+    def jobs(self, base: Path, cache: Cache) -> list[Job]:
+        """Every model on every target. Files are found from the folder `base` of the matrix."""
+        procedure = Procedure(
+            batch=self.batch,
+            threads=self.threads,
+            processes=self.processes,
+            min_seconds=self.min_seconds,
+            max_seconds=self.max_seconds,
+        )
+        data = base / self.data if self.data else None
+        if data:
+            datasets.require_folder(data)
+        labelled = Data(str(data.resolve()) if data else None, self.limit)
+        patterns = [str(base / name) if is_file(name) else name for name in self.models]
+        jobs: dict[str, Job] = {}
+        for model in catalog.resolve(patterns, cache):
+            for target in targets.select(list(self.targets), dict(self.options)):
+                job = Job(model, target, self.weights, procedure, labelled)
+                twin = jobs.setdefault(series.key(job), job)
+                if twin is not job:
+                    raise UsageError(
+                        f"{twin.model} and {model} have one name, so their results could not be "
+                        "told apart: rename one"
+                    )
+        return list(jobs.values())
+
+
+def read(path: Path) -> Matrix:
+    """The matrix in a file. Raises UsageError with one sentence that names the file."""
+    try:
+        matrix = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Matrix)
+    except OSError as error:
+        raise UsageError(f"the matrix {path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"the matrix {path} is not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the matrix {path}: {error}") from error
+    for name in ("models", "targets"):
+        if not getattr(matrix, name):
+            raise UsageError(f"the matrix {path}: `{name}` is empty, so nothing would be measured")
+    if not 0 < matrix.margin < 1:
+        raise UsageError(f"the matrix {path}: margin {matrix.margin} is no share between 0 and 1")
+    positive = ("budget_minutes", "confirm_seconds", "batch", "processes", "min_seconds")
+    for name in (*positive, "max_seconds"):
+        if not 0 < getattr(matrix, name) < float("inf"):
+            raise UsageError(f"the matrix {path}: {name} has to be a number above 0")
+    if not isfinite(matrix.accuracy_drop) or matrix.accuracy_drop < 0:
+        raise UsageError(f"the matrix {path}: accuracy_drop has to be a number of points")
+    for name in ("threads", "limit"):
+        if (given := getattr(matrix, name)) is not None and given < 1:
+            raise UsageError(f"the matrix {path}: {name} has to be at least 1")
+    return matrix

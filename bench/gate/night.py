@@ -1,0 +1,235 @@
+"""One night: measure each job, screen it against the baseline, confirm what looks slower, decide.
+
+The screen is the canary-normalised latency of tonight over that of the baseline. It is cheap and on
+a busy machine often wrong; so it never alarms by itself. What looks slower is compared, in turns,
+with the baseline's own cached artifact, and only what that confirms is an alarm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from math import exp, log
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench import comparison, sides, stats
+from bench.errors import BenchError
+from bench.gate import changes, series
+from bench.modelref import is_file
+from bench.public import result_id, to_public
+from bench.timing import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from bench.campaign import Campaign
+    from bench.comparison import Comparison
+    from bench.gate.matrix import Matrix
+    from bench.records import Job, Result
+
+Status = Literal[
+    "OK", "FASTER?", "REGRESSED", "UNCONFIRMED", "ACCURACY", "NEW", "NEW-SERIES", "FAILED",
+    "UNAVAILABLE", "SKIPPED",
+]  # fmt: skip
+
+#: Of the regressions that a gate confirms, at most this share may be false.
+FALSE_DISCOVERIES = 0.01
+
+
+@dataclass
+class Outcome:
+    """What became of one job. `ratio` is tonight's latency over the baseline's: that of the
+    comparison where one was made, that of the screen otherwise."""
+
+    job: Job
+    status: Status = "SKIPPED"
+    result: dict[str, Any] | None = None
+    baseline: str | None = None
+    ratio: float | None = None
+    comparison: dict[str, Any] | None = None
+    accuracy: tuple[float, float] | None = None
+    notes: list[str] = field(default_factory=list)
+    p: float = 1.0
+
+
+def run(
+    matrix: Matrix,
+    jobs: Sequence[Job],
+    baseline: Iterable[Result],
+    campaign: Campaign,
+    on_pair: Callable[[Comparison], None] = lambda _: None,
+) -> list[Outcome]:
+    """Every job's outcome, in the order of the jobs. Each result is stored before the next job."""
+    campaign.store.require_writable()
+    known = {series.key(result.job): result for result in baseline}
+    budget = Deadline.after(matrix.budget_minutes * 60)
+    outcomes = []
+    for job in jobs:
+        outcome = Outcome(job)
+        outcomes.append(outcome)
+        if not budget.left():
+            outcome.notes.append(f"not measured: the {matrix.budget_minutes:g} minutes are over")
+            continue
+        result = campaign.measure(job)
+        outcome.result = to_public(result)
+        if result.failure:
+            unavailable = result.failure.kind == "unavailable"
+            outcome.status = "UNAVAILABLE" if unavailable else "FAILED"
+            outcome.notes.append(result.failure.message)
+            continue
+        _judge(outcome, result, known.get(series.key(job)), matrix, len(jobs), campaign, on_pair)
+        outcome.notes += _history(result, matrix, campaign)
+    _correct(outcomes)
+    return outcomes
+
+
+def _judge(
+    outcome: Outcome,
+    result: Result,
+    before: Result | None,
+    matrix: Matrix,
+    jobs: int,
+    campaign: Campaign,
+    on_pair: Callable[[Comparison], None],
+) -> None:
+    """Set the outcome of one measured job."""
+    if before is None:
+        outcome.status = "NEW"
+        outcome.notes.append("it is not in the baseline")
+        return
+    outcome.baseline = result_id(before)
+    _judge_accuracy(outcome, before, result, matrix)
+    if differences := series.changed(before, result):
+        outcome.notes.append(f"a new series, not compared: {'; '.join(differences)}")
+        outcome.status = "NEW-SERIES" if outcome.status == "SKIPPED" else outcome.status
+        return
+    canary = series.common_canary([before, result])
+    shift = series.log_latency(result, canary) - series.log_latency(before, canary)
+    outcome.ratio = exp(shift)
+    edge = log(1 + matrix.margin) / 2
+    same = before.artifacts[-1].sha256 == result.artifacts[-1].sha256
+    if shift > edge and not same:
+        _confirm(outcome, before, result, matrix, jobs, campaign, on_pair)
+        return
+    if shift > edge:
+        outcome.notes.append(
+            f"it looked {100 * (outcome.ratio - 1):+.1f} % slower, and it is the very artifact of "
+            "the baseline on the same runtime: the machine was slower, not the network"
+        )
+    if outcome.status == "SKIPPED":
+        outcome.status = "FASTER?" if shift < -edge and not same else "OK"
+
+
+def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Matrix) -> None:
+    """On the very same images there is no luck of the draw: what counts is the fall itself."""
+    old, new = before.accuracy, after.accuracy
+    if old is None:
+        return
+    if new is None:
+        outcome.notes.append(f"accuracy was {old.value:.2f} %, and was not measured tonight")
+        return
+    if (old.fingerprint, old.n, old.metric) != (new.fingerprint, new.n, new.metric):
+        outcome.notes.append("accuracy was measured on other images: not compared")
+        return
+    outcome.accuracy = old.value, new.value
+    if old.value - new.value > matrix.accuracy_drop:
+        outcome.status = "ACCURACY"
+        outcome.notes.append(
+            f"{new.metric} fell from {old.value:.2f} to {new.value:.2f} %, more than "
+            f"{matrix.accuracy_drop:g} points"
+        )
+
+
+def _confirm(
+    outcome: Outcome,
+    before: Result,
+    after: Result,
+    matrix: Matrix,
+    jobs: int,
+    campaign: Campaign,
+    on_pair: Callable[[Comparison], None],
+) -> None:
+    """Compare the baseline's artifact with tonight's: only that can make it a regression."""
+    looked = f"it looked {100 * ((outcome.ratio or 1) - 1):+.1f} % slower"
+    cache, deadline = campaign.settings.cache, Deadline.after(after.job.procedure.timeout_seconds)
+    procedure = comparison.PROCEDURE
+    rules = comparison.Rules(matrix.margin, matrix.confirm_seconds, max_p=FALSE_DISCOVERIES / jobs)
+    try:
+        a, b = (
+            sides.prepare(sides.recorded(result, procedure), cache, deadline, anyway=True)
+            for result in (before, after)
+        )
+        found = comparison.compare(a, b, rules, on_pair)
+    except BenchError as error:
+        outcome.status = "UNCONFIRMED"
+        outcome.notes.append(f"{looked}, and could not be confirmed: {error}")
+        return
+    outcome.comparison = comparison.to_public(found)
+    outcome.ratio = outcome.comparison["ratio"]
+    if found.failure or found.verdict == "UNSURE":
+        outcome.status = "UNCONFIRMED"
+        reason = "; ".join(comparison.reasons(found))
+        outcome.notes.append(f"{looked}, and could not be confirmed: {reason}")
+    elif found.verdict == "SLOWER":
+        outcome.status, outcome.p = "REGRESSED", found.p
+    else:
+        outcome.status = "OK" if outcome.status == "SKIPPED" else outcome.status
+        outcome.notes.append(f"{looked}; the comparison says {found.verdict}")
+
+
+def _correct(outcomes: Sequence[Outcome]) -> None:
+    """Take back what is not certain enough among so many jobs."""
+    if not outcomes:
+        return
+    believed = stats.benjamini_hochberg([outcome.p for outcome in outcomes], FALSE_DISCOVERIES)
+    for outcome, certain in zip(outcomes, believed, strict=True):
+        if outcome.status == "REGRESSED" and not certain:
+            outcome.status = "UNCONFIRMED"
+            outcome.notes.append(
+                f"slower in the comparison (p {outcome.p:.2g}), but not certain enough among "
+                f"{len(outcomes)} jobs: raise confirm_seconds"
+            )
+
+
+def _history(result: Result, matrix: Matrix, campaign: Campaign) -> list[str]:
+    """The change points of this result's series that were not told yet."""
+    asked = series.key(result.job)
+    # A file may have lain in another folder.
+    model = None if is_file(result.job.model) else result.job.model
+    alike = [
+        each
+        for each in campaign.store.read(model=model, target=result.job.target.name)
+        if each.measurement and series.key(each.job) == asked and not series.changed(each, result)
+    ]
+    canary = result.measurement.canary if result.measurement else None
+    alike = [each for each in alike if each.measurement and each.measurement.canary == canary]
+    ids = [result_id(each) for each in alike]
+    values = [series.log_latency(each, canary) for each in alike]
+    name = hashlib.sha256(f"{asked} {series.stack(result)} {canary}".encode()).hexdigest()
+    told = campaign.store.reported(name)
+    notes = []
+    for change in changes.find(values, log(1 + matrix.margin)):
+        # The place of a change is known to a night or two; it is the same one.
+        near = ids[max(0, change.index - changes.SIDE) : change.index + changes.SIDE]
+        if told.isdisjoint(near):
+            campaign.store.report_once(name, ids[change.index])
+            date, percent = alike[change.index].started_at[:10], 100 * (exp(change.shift) - 1)
+            notes.append(f"since {date} (result {ids[change.index]}) it takes {percent:+.1f} %")
+    return notes
+
+
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """4 a confirmed regression, 5 accuracy, 1 a job failed, 3 a target is not available, 6 what
+    looks slower could not be confirmed, or nothing was measured at all; 0 silence. Of several, the
+    one that needs a person most."""
+    found = {outcome.status for outcome in outcomes}
+    if found <= {"SKIPPED"}:
+        return 6
+    by_need: list[tuple[Status, int]] = [
+        ("REGRESSED", 4),
+        ("ACCURACY", 5),
+        ("FAILED", 1),
+        ("UNAVAILABLE", 3),
+        ("UNCONFIRMED", 6),
+    ]
+    return next((status for name, status in by_need if name in found), 0)

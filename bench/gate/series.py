@@ -1,0 +1,67 @@
+"""Which results may be compared with each other.
+
+A series is one job measured again and again (`key`) on one stack (`stack`): the same hardware, the
+same runtime. What a runtime's new version does to latency is worth knowing, and it is not what last
+night's change did; so it begins a new series.
+"""
+
+from __future__ import annotations
+
+import json
+from math import log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import plugins, stats
+from bench.modelref import is_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bench.records import Job, Result
+
+
+def key(job: Job) -> str:
+    """What is measured, as a person asked for it; a file by its name alone, for checkouts lie in
+    different folders."""
+    how, target = job.procedure, job.target
+    model = Path(job.model).name if is_file(job.model) else job.model
+    return json.dumps(
+        [model, job.weights, target.name, target.options, how.batch, how.window, how.threads],
+        sort_keys=True,
+    )
+
+
+def stack(result: Result) -> dict[str, Any]:
+    """What it was measured with: hardware, drivers, and the versions of the runtime's packages."""
+    seen = result.environment
+    packages = ("frontier-bench", *plugins.runner(result.job.target.runner).packages)
+    versions = {name: seen.versions[name] for name in packages if name in seen.versions}
+    return {"hardware": seen.hardware, "gpus": ", ".join(seen.gpus), **versions}
+
+
+def changed(before: Result, after: Result) -> list[str]:
+    """What differs between the stacks of two results, in words."""
+    old, new = stack(before), stack(after)
+    return [
+        f"{name} {old.get(name) or 'none'} -> {new.get(name) or 'none'}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def log_latency(result: Result, canary: str | None) -> float:
+    """The log of the median latency: in canaries where `canary` sang beside it, else in ns."""
+    assert result.measurement is not None
+    runs = result.measurement.processes
+    if canary and result.measurement.canary == canary:
+        return float(np.median([log(stats.ratio(run.blocks_ns, run.canary_ns)) for run in runs]))
+    return log(float(np.median(stats.pooled([run.blocks_ns for run in runs]))))
+
+
+def common_canary(results: Iterable[Result]) -> str | None:
+    """The canary that was timed beside all of them, if it was one and the same."""
+    found = {result.measurement.canary if result.measurement else None for result in results}
+    return found.pop() if len(found) == 1 else None

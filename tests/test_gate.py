@@ -1,0 +1,426 @@
+"""`bench gate`: what alarms, what does not, and what it leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from bench import stats
+from bench.gate import changes
+from bench.store import Store
+from tests.conftest import QUICK, WORKED, write_network
+
+if TYPE_CHECKING:
+    from bench.records import Result
+
+MATRIX = """
+models = ["net.onnx"]
+targets = ["null-fp32"]
+processes = 2
+min_seconds = 0.05
+max_seconds = 0.05
+confirm_seconds = 60
+"""
+KEYS = {
+    "model", "target", "status", "ratio", "p50_ms", "canary_ratio", "verdict", "accuracy",
+    "result", "baseline", "comparison", "notes",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a network and a matrix."""
+    monkeypatch.chdir(tmp_path)
+    write_network(tmp_path / "net.onnx")
+    (tmp_path / "matrix.toml").write_text(MATRIX)
+    return tmp_path
+
+
+@pytest.fixture
+def measured(bench: Any, folder: Path, own_store: Path) -> Result:
+    """One result of the job of the matrix."""
+    assert bench("run", "-m", "net.onnx", "-t", "null-fp32", *QUICK).status in WORKED
+    (result,) = Store(str(own_store)).read()
+    return result
+
+
+def faster(result: Result, factor: float) -> Result:
+    """The same result, had the network run that much faster and the canary as it did."""
+    assert result.measurement is not None
+    runs = tuple(
+        replace(run, blocks_ns=tuple(tuple(int(ns / factor) for ns in b) for b in run.blocks_ns))
+        for run in result.measurement.processes
+    )
+    return replace(result, measurement=replace(result.measurement, processes=runs))
+
+
+def changed_file(path: Path) -> None:
+    """Another artifact that computes the same."""
+    model = onnx.load(path)
+    model.doc_string = "changed"
+    onnx.save(model, path)
+
+
+def make_baseline(bench: Any, store: Path, result: Result) -> str:
+    name = Store(str(store)).append(result)
+    assert bench("baseline", "set", "main", name).status == 0
+    return name
+
+
+def gate(bench: Any, *arguments: Any) -> Any:
+    return bench("gate", "matrix.toml", "-b", "main", "--json", *arguments)
+
+
+def test_silence_when_nothing_changed(bench: Any, measured: Result, own_store: Path) -> None:
+    name = make_baseline(bench, own_store, measured)
+    ran = gate(bench)
+    assert ran.status == 0
+    (row,) = ran.json
+    assert row.keys() == KEYS
+    assert row["status"] == "OK"
+    assert row["baseline"] == name
+    assert row["ratio"] == pytest.approx(1, abs=0.05)
+    assert row["comparison"] is None
+    assert len(Store(str(own_store)).read()) == 2
+
+
+def test_what_looks_slower_and_is_not_is_silent(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    """The baseline's numbers were lucky; its artifact, timed beside tonight's, is as slow."""
+    old = folder / "old.onnx"
+    (folder / "net.onnx").rename(old)
+    onnx.save(onnx.load(old), folder / "net.onnx")
+    changed_file(folder / "net.onnx")
+    built = replace(measured.artifacts[-1], path=str(old))
+    make_baseline(bench, own_store, replace(faster(measured, 1.3), artifacts=(built,)))
+    ran = gate(bench)
+    (row,) = ran.json
+    assert (ran.status, row["status"]) == (0, "OK")
+    assert "the comparison says SAME" in row["notes"][0]
+    assert row["comparison"]["verdict"] == "SAME"
+    assert row["ratio"] == row["comparison"]["ratio"]
+
+
+def test_what_cannot_be_confirmed_is_no_alarm_and_not_silent(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    make_baseline(bench, own_store, faster(measured, 1.3))
+    changed_file(folder / "net.onnx")  # where the baseline's artifact lay
+    ran = gate(bench)
+    (row,) = ran.json
+    assert (ran.status, row["status"]) == (6, "UNCONFIRMED")
+    assert "could not be confirmed" in row["notes"][0]
+    assert "not there any more" in row["notes"][0]
+
+
+def test_the_very_artifact_cannot_have_regressed(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    make_baseline(bench, own_store, faster(measured, 1.3))
+    ran = gate(bench)
+    (row,) = ran.json
+    assert (ran.status, row["status"]) == (0, "OK")
+    assert "the machine was slower" in row["notes"][0]
+
+
+def write_chain(path: Path, layers: int) -> None:
+    """A network of so many convolutions of one size."""
+    rng = np.random.default_rng(0)
+    weight = numpy_helper.from_array(rng.standard_normal((3, 3, 3, 3)).astype("f4") / 9, "w")
+    nodes = [
+        helper.make_node("Conv", [f"x{i}", "w"], [f"x{i + 1}"], pads=[1] * 4) for i in range(layers)
+    ]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 32, 32])
+        for name in ("x0", f"x{layers}")
+    ]
+    graph = helper.make_graph(nodes, "chain", values[:1], values[1:], [weight])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+
+
+@pytest.mark.slow
+def test_a_real_regression_alarms(bench: Any, folder: Path) -> None:
+    """A network that takes half as long again; the baseline's artifact lies in the cache."""
+    write_chain(folder / "net.onnx", 20)
+    matrix = MATRIX.replace("null-fp32", "cpu-ort-int8") + "threads = 1\n"
+    (folder / "matrix.toml").write_text(matrix)
+    run = ["run", "-m", "net.onnx", "-t", "cpu-ort-int8", "--threads", "1"]
+    assert bench(*run, "--processes", "2", "--min-seconds", "0.5").status in WORKED
+    assert bench("baseline", "set", "main").status == 0
+    write_chain(folder / "net.onnx", 40)
+    ran = gate(bench, "--summary", folder / "summary.md", "--junit", folder / "junit.xml")
+    (row,) = ran.json
+    assert (ran.status, row["status"]) == (4, "REGRESSED")
+    assert row["comparison"]["verdict"] == "SLOWER"
+    assert row["ratio"] > 1.2
+    assert "1 REGRESSED" in (folder / "summary.md").read_text()
+    suite = ElementTree.parse(folder / "junit.xml").getroot()
+    assert suite.attrib["failures"] == "1"
+    assert suite.find("testcase/failure") is not None
+
+
+def test_a_job_that_is_not_in_the_baseline_is_new(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    make_baseline(bench, own_store, measured)
+    (folder / "matrix.toml").write_text(MATRIX.replace("null-fp32", "null-int8"))
+    ran = gate(bench)
+    assert (ran.status, ran.json[0]["status"]) == (0, "NEW")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"versions": {"onnxruntime": "1.0"}},
+        {"hardware": "another machine"},
+        {"gpus": ("NVIDIA T4 (driver 1)",)},
+    ],
+)
+def test_another_runtime_driver_or_host_is_a_new_series(
+    bench: Any, measured: Result, own_store: Path, change: dict[str, Any]
+) -> None:
+    seen = replace(measured.environment, **change)
+    make_baseline(bench, own_store, replace(faster(measured, 2), environment=seen))
+    ran = gate(bench)
+    (row,) = ran.json
+    assert (ran.status, row["status"]) == (0, "NEW-SERIES")
+    assert "a new series" in row["notes"][0]
+    assert "->" in row["notes"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("points", "status"), [(0.5, 0), (3.0, 5)])
+def test_a_fall_of_accuracy_gates(
+    bench: Any, folder: Path, own_store: Path, points: float, status: int
+) -> None:
+    (folder / "matrix.toml").write_text(MATRIX.replace("net.onnx", "builtin:digits-mobilenet"))
+    run = ["run", "-m", "builtin:digits-mobilenet", "-t", "null-fp32", *QUICK]
+    assert bench(*run).status in WORKED
+    (result,) = Store(str(own_store)).read()
+    assert result.accuracy is not None
+    better = replace(result.accuracy, value=result.accuracy.value + points)
+    make_baseline(bench, own_store, replace(result, accuracy=better))
+    ran = gate(bench)
+    (row,) = ran.json
+    assert ran.status == status
+    assert row["status"] == ("ACCURACY" if status else "OK")
+    assert row["accuracy"]["baseline"] - row["accuracy"]["now"] == pytest.approx(points)
+
+
+def test_a_job_that_fails_is_a_failure(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    make_baseline(bench, own_store, measured)
+    (folder / "net.onnx").write_text("nothing")
+    ran = gate(bench)
+    assert (ran.status, ran.json[0]["status"]) == (1, "FAILED")
+    assert "ONNX" in ran.json[0]["notes"][0]
+
+
+def test_a_target_that_is_not_here(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    make_baseline(bench, own_store, measured)
+    (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "t4-int8"'))
+    ran = gate(bench, "--junit", folder / "junit.xml")
+    assert ran.status == 3
+    assert [row["status"] for row in ran.json] == ["OK", "UNAVAILABLE"]
+    assert ElementTree.parse(folder / "junit.xml").getroot().attrib["skipped"] == "1"
+
+
+def test_a_budget_that_is_over_measures_nothing_more(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    make_baseline(bench, own_store, measured)
+    (folder / "matrix.toml").write_text(MATRIX + "budget_minutes = 1e-9\n")
+    ran = gate(bench)
+    assert (ran.status, ran.json[0]["status"]) == (6, "SKIPPED")
+    assert len(Store(str(own_store)).read()) == 1
+
+
+def test_the_table_fits_and_the_headline_comes_last(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    make_baseline(bench, own_store, measured)
+    ran = bench("gate", "matrix.toml", "-b", "main")
+    assert max(map(len, ran.out.splitlines())) <= 80
+    assert ran.err.strip().splitlines()[-1] == "bench gate: 1 OK"
+
+
+def test_a_change_point_is_told_once(bench: Any, measured: Result, own_store: Path) -> None:
+    store = Store(str(own_store))
+    for night in range(16):
+        earlier = faster(measured, 1.25 if night < 8 else 1.0)
+        date = f"2026-10-{night + 1:02}T01:00:00.000+00:00"
+        store.append(replace(earlier, started_at=date))
+    assert bench("baseline", "set", "main").status == 0
+    first, second = gate(bench), gate(bench)
+    (note,) = first.json[0]["notes"]
+    assert note.startswith("since 2026-10-09 ")
+    assert "+25" in note or "+24" in note or "+26" in note
+    assert second.json[0]["notes"] == []
+    assert first.status == second.status == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("models = [", ["not TOML"]),
+        ("models = ['net.onnx']", ["targets"]),
+        ("models = []\ntargets = ['null-fp32']", ["models", "empty"]),
+        ("models = ['net.onnx']\ntargets = ['null-fp33']", ["null-fp33", "did you mean"]),
+        ("models = ['nowhere.onnx']\ntargets = ['null-fp32']", ["nowhere.onnx"]),
+        ("models = ['net.onnx']\ntargets = ['null-fp32']\nmargins = 1", ["margins"]),
+        ("models = ['net.onnx']\ntargets = ['null-fp32']\nmargin = 0.0", ["margin"]),
+        ("models = ['net.onnx']\ntargets = ['null-fp32']\nmargin = nan", ["margin"]),
+        ("models = ['net.onnx']\ntargets = ['null-fp32']\nthreads = 0", ["threads"]),
+        ("models = ['net.onnx']\ntargets = ['null-fp32']\nmax_seconds = inf", ["max_seconds"]),
+        ("models = ['net.onnx']\ntargets = ['null-fp32']\naccuracy_drop = -1", ["accuracy_drop"]),
+        ("models = ['net.onnx', 'a/net.onnx']\ntargets = ['null-fp32']", ["rename one"]),
+    ],
+)
+def test_a_bad_matrix_is_one_sentence(
+    bench: Any, measured: Result, own_store: Path, folder: Path, text: str, words: list[str]
+) -> None:
+    make_baseline(bench, own_store, measured)
+    (folder / "a").mkdir()
+    write_network(folder / "a" / "net.onnx")
+    (folder / "matrix.toml").write_text(text)
+    ran = gate(bench)
+    assert ran.status == 2
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+    for word in words:
+        assert word in ran.err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["gate", "nowhere.toml", "-b", "main"], ["nowhere.toml", "cannot be read"]),
+        (["gate", "matrix.toml", "-b", "mian"], ["mian", "did you mean main"]),
+        (["gate", "matrix.toml", "-b", "main", "--junit", "no/where.xml"], ["no/where.xml"]),
+        (["baseline", "remove", "mian"], ["mian"]),
+        (["baseline", "set", "main", "ffff"], ["ffff"]),
+    ],
+)
+def test_bad_arguments_are_one_sentence(
+    bench: Any, measured: Result, own_store: Path, arguments: list[str], words: list[str]
+) -> None:
+    make_baseline(bench, own_store, measured)
+    ran = bench(*arguments)
+    assert ran.status == 2
+    for word in words:
+        assert word in ran.err.strip().splitlines()[-1]
+
+
+def test_baselines_are_set_listed_and_removed(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    assert "no baseline yet" in bench("baseline", "list").err
+    make_baseline(bench, own_store, measured)
+    assert bench("baseline", "list", "--json").json == {"main": 1}
+    assert "main" in bench("baseline", "list").out
+    assert bench("baseline", "remove", "main").status == 0
+    assert bench("baseline", "list", "--json").json == {}
+    assert len(Store(str(own_store)).read()) == 1
+
+
+def test_a_failed_result_and_two_of_one_job_make_no_baseline(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    store = Store(str(own_store))
+    twin = store.append(replace(measured, started_at="2026-10-01T00:00:00.000+00:00"))
+    bench("run", "-m", "net.onnx", "-t", "t4-int8")
+    first, failed = (
+        next(row["id"] for row in bench("list", "results", "--json").json if row["status"] == status
+             and row["id"] != twin)
+        for status in ("ok", "failed")
+    )  # fmt: skip
+    for ids, word in (([failed], "failed"), ([first, twin], "one job")):
+        ran = bench("baseline", "set", "main", *ids)
+        assert ran.status == 2
+        assert word in ran.err
+
+
+# Change points.
+
+
+def series_of(*levels: tuple[int, float], seed: int = 0, noise: float = 0.01) -> list[float]:
+    rng = np.random.default_rng(seed)
+    return [level + noise * rng.standard_normal() for n, level in levels for _ in range(n)]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(6, 30), st.integers(6, 30), st.sampled_from([-1, 1]), st.integers(0, 10**6))
+def test_a_step_is_found_where_it_is(before: int, after: int, sign: int, seed: int) -> None:
+    values = series_of((before, 0.0), (after, 0.1 * sign), seed=seed)
+    found = changes.find(values, 0.02)
+    assert [abs(change.index - before) <= 1 for change in found] == [True]
+    assert found[0].shift == pytest.approx(0.1 * sign, abs=0.02)
+
+
+def test_noise_alone_has_no_changes() -> None:
+    """One series in a hundred, as P says."""
+    found = sum(bool(changes.find(series_of((40, 0.0), seed=s), 0.002)) for s in range(200))
+    assert found <= 4
+
+
+def test_two_steps_are_both_found() -> None:
+    found = changes.find(series_of((20, 0.0), (20, 0.1), (20, 0.03)), 0.02)
+    assert [change.index for change in found] == [20, 40]
+
+
+def test_a_short_series_a_small_step_and_a_flat_one_have_none() -> None:
+    assert changes.find(series_of((5, 0.0), (5, 1.0)), 0.02) == []
+    assert changes.find(series_of((20, 0.0), (20, 0.01), noise=0.001), 0.02) == []
+    assert changes.find([1.0] * 30, 0.02) == []
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.floats(-100, 100))
+def test_changes_do_not_depend_on_the_level(seed: int, level: float) -> None:
+    values = series_of((15, 0.0), (15, 0.1), seed=seed)
+    moved = [value + level for value in values]
+    assert [c.index for c in changes.find(values, 0.02)] == [
+        c.index for c in changes.find(moved, 0.02)
+    ]
+
+
+def test_welch_is_scipys() -> None:
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(200), rng.standard_normal(300) + 0.2
+    assert changes.welch_p(a, b) == pytest.approx(ttest_ind(a, b, equal_var=False).pvalue, rel=0.01)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.001, 0.2))
+def test_benjamini_hochberg_is_scipys(ps: list[float], rate: float) -> None:
+    from scipy.stats import false_discovery_control
+
+    believed = stats.benjamini_hochberg(ps, rate)
+    adjusted = false_discovery_control(ps, method="bh")
+    for p, mine in zip(adjusted, believed, strict=True):
+        assert mine == (p <= rate) or p == pytest.approx(rate)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 20), st.floats(-0.5, 1.0), st.integers(0, 10**6))
+def test_signed_rank_p_is_scipys(n: int, shift: float, seed: int) -> None:
+    from scipy.stats import wilcoxon
+
+    values = np.random.default_rng(seed).standard_normal(n) + shift
+    wanted = wilcoxon(values, alternative="greater", method="exact").pvalue
+    assert stats.signed_rank_p(values.tolist()) == pytest.approx(wanted)
