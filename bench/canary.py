@@ -66,9 +66,10 @@ def ready(runner: Runner, target: Target, build_key: Any, cache: Cache) -> Timed
     return Timed(built, pool)
 
 
-def write(to: Path) -> Artifact:
+def write(to: Path, size: int = _SIZE) -> Artifact:
     """The canary as ONNX in the folder `to`: a convolution, inverted residual blocks (expand,
-    depthwise, project, add), a mean and a linear layer, on 3 x 64 x 64; weights from seed 0."""
+    depthwise, project, add), a mean and a linear layer, on 3 x `size` x `size`; weights from seed
+    0."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -100,7 +101,7 @@ def write(to: Path) -> Artifact:
     graph = helper.make_graph(
         nodes,
         "canary",
-        [helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, ["batch", *spec.shape[1:]])],
+        [helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, ["batch", 3, size, size])],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 10])],
         tensors,
     )

@@ -58,8 +58,11 @@ def remove_baseline(name: str, store: StoreOption = None) -> None:
 def gate(
     matrix: Annotated[Path, typer.Argument(help="TOML: models, targets, margin, budget.")],
     against: Annotated[
-        str, typer.Option("--baseline", "-b", help="Set with `bench baseline set`.")
-    ],
+        str | None,
+        typer.Option(
+            "--baseline", "-b", help="As `bench baseline set` named it; none: all is NEW."
+        ),
+    ] = None,
     summary: Annotated[
         Path | None, typer.Option(help="Markdown is appended here: $GITHUB_STEP_SUMMARY.")
     ] = None,
@@ -84,7 +87,8 @@ def gate(
     )
     measuring = campaign.Campaign(opened, settings, progress.start, progress.finish)
     pairs = present.Pairs(given.confirm_seconds)
-    outcomes = night.run(given, jobs, opened.baseline(against), measuring, pairs.show)
+    before = opened.baseline(against) if against else []
+    outcomes = night.run(given, jobs, before, measuring, pairs.show)
     pairs.end()
     try:
         if summary:

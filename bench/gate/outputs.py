@@ -56,9 +56,10 @@ def change(outcome: Outcome) -> str:
     return text if outcome.comparison else f"({text})"
 
 
-def markdown(outcomes: Sequence[Outcome], baseline: str) -> str:
+def markdown(outcomes: Sequence[Outcome], baseline: str | None) -> str:
     """A headline, a table of all jobs, and the notes."""
-    lines = [f"## Benchmark gate: {headline(outcomes)}", "", f"Against baseline `{baseline}`.", ""]
+    against = f"Against baseline `{baseline}`." if baseline else "There is no baseline yet."
+    lines = [f"## Benchmark gate: {headline(outcomes)}", "", against, ""]
     lines += ["| | model | target | p50 ms | change | accuracy | |", "|" + "---|" * 7]
     for outcome in outcomes:
         latency = outcome.result["latency"] if outcome.result else None
