@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Of its own samples after each block of the model.
 BLOCK_SECONDS = 0.02
-_SIZE = 64
+_SIZE = 128
 _CHANNELS, _EXPANDED, _BLOCKS = 16, 64, 3
 
 MODEL = Model(

@@ -111,7 +111,7 @@ with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
 heading("The canary")
 print(f"{len(raw[NETWORKS[0]])} runs of {ROUNDS * BLOCK_SECONDS:.1f} s, one thread, over")
 print(
-    f"{given.minutes:g} minutes. Spread: the standard deviation between runs, raw and in canaries.\n"
+    f"{given.minutes:g} minutes. Spread: the standard deviation between runs, raw and normalised.\n"
 )
 print("| network | raw | canary | its p50 ms |", end="")
 print("".join(f" {1000 * length:.0f} ms |" for length in LENGTHS))

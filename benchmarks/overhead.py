@@ -24,8 +24,8 @@ from bench.timing import Deadline
 
 #: Model, target, batch: some 0.1 ms, and some 10 ms.
 NETWORKS = [
-    ("builtin:digits-squeezenet", "cpu-openvino-fp32", 1),
-    ("builtin:digits-squeezenet", "cpu-ort-fp32", 1),
+    ("builtin:digits-inception", "cpu-openvino-fp32", 1),
+    ("builtin:digits-inception", "cpu-ort-fp32", 1),
     ("torchvision:mobilenet_v2", "cpu-openvino-fp32", 2),
     ("torchvision:mobilenet_v2", "cpu-ort-fp32", 2),
 ]
