@@ -130,6 +130,19 @@ class Cache:
         """The value for `key`, or None."""
         return None if self.fresh else self._read(self._entry(stage, key), kind)
 
+    def keep(self, value: Artifact) -> bool:
+        """Keep a copy of an artifact that lies outside of the cache, where its owner may change it;
+        whether it is (still) there to be kept."""
+        if self.kept(value) is None:
+            return False
+        if not Path(value.path).is_relative_to(self.root.resolve()):
+            self.get_or_make("kept", value.sha256, Artifact, lambda to: _copied(value, to))
+        return True
+
+    def kept(self, value: Artifact) -> Artifact | None:
+        """An artifact where it was made, or the copy that was kept of it; None when it is gone."""
+        return value if _intact(value) else self.get("kept", value.sha256, Artifact)
+
     def size(self) -> dict[str, tuple[int, int]]:
         """For each stage that has entries: how many, and their bytes."""
         stages = sorted(path for path in self._children(self.root) if self._children(path))
@@ -181,6 +194,14 @@ class Cache:
     @staticmethod
     def _children(folder: Path) -> list[Path]:
         return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _copied(value: Artifact, to: Path) -> Artifact:
+    path = Path(value.path)
+    for name in (path.name, *value.companions):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path.parent / name, to / name)
+    return replace(value, path=str(to / path.name))
 
 
 def require_intact(value: Artifact) -> None:

@@ -123,6 +123,8 @@ def _among(name: str, every: list[str]) -> list[str]:
 
 def _files(name: str) -> list[str]:
     path = Path(name).expanduser()
+    if not name.isprintable():  # a surrogate, which JSON cannot hold, or a control character
+        raise UsageError(f"{name!r}: the name of the file cannot be printed; rename it")
     if path.is_file():
         return [name]
     found = sorted(glob(str(path))) if has_magic(name) else []  # noqa: PTH207 (a whole path)

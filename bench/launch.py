@@ -38,6 +38,7 @@ class ChildError(BenchError):
         super().__init__(failure.message)
         self.failure = failure
         self.kind = failure.kind
+        self.exit_status = {"usage": 2, "unavailable": 3}.get(failure.kind, 1)
         #: Traceback and the end of standard error, for `--debug`.
         self.details = details
 

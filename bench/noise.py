@@ -6,12 +6,13 @@ pairs scatter says what to expect of a run and of a comparison here and now.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench import canary, comparison, stats, targets
+from bench.errors import UsageError
 from bench.launch import call
 from bench.machine import usable_threads
 from bench.messages import Canary, Timed
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: What every installation has.
 TARGET = "cpu-ort-fp32"
+#: Fewer pairs say nothing of their spread.
+LEAST = 4
 
 
 def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:
@@ -41,6 +44,8 @@ def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:
     found = comparison.compare(side, side, rules)
     if found.failure:
         raise found.failure
+    if len(found.pairs) < LEAST:
+        raise UsageError(f"{seconds:g} s are too short to say anything: raise --seconds")
     return {"threads": threads, "seconds": found.seconds, **expectations(found)}
 
 
@@ -50,9 +55,11 @@ def expectations(found: Comparison) -> dict[str, Any]:
     pairs = found.pairs
     blocks = [float(np.median(block)) for pair in pairs for block in (*pair.a_ns, *pair.b_ns)]
     low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9])
-    centres = [np.log(np.median(stats.pooled([run]))) for p in pairs for run in (p.a_ns, p.b_ns)]
+    # The processes of a run take turns, as those of a pair do: only what is between those counts.
+    apart = [log(_median(pair.b_ns) / _median(pair.a_ns)) for pair in pairs]
     processes = Procedure().processes
-    run = stats.student(processes - 1) * float(np.std(centres, ddof=1)) / sqrt(processes)
+    one = float(np.std(apart, ddof=1)) / sqrt(2)
+    run = stats.student(processes - 1) * one / sqrt(processes)
     return {
         "pairs": len(pairs),
         "blocks_ms": [low / 1e6, high / 1e6],
@@ -68,5 +75,9 @@ def expectations(found: Comparison) -> dict[str, Any]:
 
 def _resolution(pairs: Sequence[Pair], n: float) -> float:
     """The half-width, in percent, that the interval of n pairs would have."""
-    spread = float(np.std([pair.log_ratio for pair in pairs], ddof=1)) if len(pairs) > 1 else 1.0
+    spread = float(np.std([pair.log_ratio for pair in pairs], ddof=1))
     return 100 * stats.student(max(1, int(n) - 1)) * spread / sqrt(max(1.0, n))
+
+
+def _median(blocks: Sequence[Sequence[int]]) -> float:
+    return float(np.median(stats.pooled([blocks])))

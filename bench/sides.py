@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import catalog, targets
-from bench.cache import Cache, require_intact
+from bench.cache import Cache
 from bench.errors import StageError, UsageError
 from bench.launch import Child, call, interpreter
 from bench.machine import observe
@@ -20,8 +21,6 @@ from bench.public import result_id
 from bench.records import Artifact, Job
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.records import Model, Option, Procedure, Result
     from bench.store import Store
     from bench.timing import Deadline
@@ -72,7 +71,7 @@ def parse(
     if _ID.fullmatch(text):
         return recorded(store.get(text), procedure)
     model, _, named = text.rpartition("@")
-    if not model:
+    if not model or Path(text).is_file():  # a file's name may have an @
         model, named = text, target or ""
     if not named:
         raise UsageError(
@@ -100,6 +99,37 @@ def recorded(result: Result, procedure: Procedure) -> Asked:
     return Asked(name, replace(result.job, procedure=procedure), result)
 
 
+def same_conditions(a: Asked, b: Asked) -> tuple[Asked, Asked]:
+    """Both sides at one batch, window and number of threads: those of the recorded one, where one
+    is. Raises UsageError where two recorded ones differ, for that ratio would mean nothing."""
+    if a.recorded and b.recorded:
+        if _conditions(a) != _conditions(b):
+            raise UsageError(
+                f"{a.name} was measured at {_in_words(a)}, {b.name} at {_in_words(b)}: "
+                "they do not compare"
+            )
+        return a, b
+    if a.recorded:
+        return a, _as_measured(b, a)
+    return (_as_measured(a, b), b) if b.recorded else (a, b)
+
+
+def _conditions(asked: Asked) -> tuple[int, str, int | None]:
+    how = asked.job.procedure
+    return how.batch, how.window, how.threads
+
+
+def _in_words(asked: Asked) -> str:
+    batch, window, threads = _conditions(asked)
+    return f"batch {batch}, window {window}, {threads or 'default'} threads"
+
+
+def _as_measured(asked: Asked, like: Asked) -> Asked:
+    batch, window, threads = _conditions(like)
+    how = replace(asked.job.procedure, batch=batch, window=window, threads=threads)  # type: ignore[arg-type]
+    return replace(asked, job=replace(asked.job, procedure=how))
+
+
 def prepare(asked: Asked, cache: Path, deadline: Deadline, *, anyway: bool) -> Side:
     """Build what is not built yet. Raises BenchError where that fails, or where a recorded
     artifact is gone: another one would not be what was recorded."""
@@ -116,15 +146,13 @@ def prepare(asked: Asked, cache: Path, deadline: Deadline, *, anyway: bool) -> S
 
 def _recall(asked: Asked, result: Result, cache: Path, deadline: Deadline) -> Side:
     assert result.model is not None
-    built = result.artifacts[-1]
-    try:
-        require_intact(built)
-    except StageError as error:
+    built = Cache(cache).kept(result.artifacts[-1])
+    if built is None:
         raise StageError(
             "gone",
-            f"the artifact of result {asked.name} is not there any more ({built.path}): only a "
-            "machine that still has it in its cache can compare with it",
-        ) from error
+            f"the artifact of result {asked.name} is not there any more "
+            f"({result.artifacts[-1].path}): only a machine that still has it can compare with it",
+        )
     pool = call(Inputs(result.model, str(cache)), Artifact, deadline, python=asked.python)
     return Side(asked, result.model, Timed(built, pool), tuple(result.environment.versions))
 
@@ -144,6 +172,9 @@ def to_public(side: Side, p50_ns: float | None) -> dict[str, Any]:
         "source": side.model.source,
         "weights": side.model.weights,
         "target": side.job.target.name,
+        "batch": side.job.procedure.batch,
+        "window": side.job.procedure.window,
+        "threads": side.job.procedure.threads,
         "result": result_id(side.asked.recorded) if side.asked.recorded else None,
         "python": side.asked.python,
         "artifact_sha256": side.timed.built.sha256,

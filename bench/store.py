@@ -87,7 +87,7 @@ class Store:
         except OSError as error:
             raise StoreError(f"the store {where} cannot be made: {error}") from error
         with self._open() as connection:
-            if not sa.inspect(connection).has_table(_about.name):
+            if not _metadata.tables.keys() <= set(sa.inspect(connection).get_table_names()):
                 if url.get_backend_name() == "sqlite":  # two may find it empty at the same time
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                 _metadata.create_all(connection)

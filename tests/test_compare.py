@@ -118,14 +118,29 @@ def test_a_recorded_result_is_compared_by_its_own_artifact(
     assert ran.json["b"]["result"] is None
 
 
+def test_a_recorded_result_says_at_which_batch_and_window(bench: Any, tiny_onnx: Path) -> None:
+    many = ["--batch", "8", "--window", "io", *QUICK]
+    assert bench("run", "-m", tiny_onnx, "-t", "null-fp32", *many).status in WORKED
+    assert bench("run", "-m", tiny_onnx, "-t", "null-fp32", *QUICK).status in WORKED
+    rows = bench("list", "results", "--json").json
+    io, device = (row["id"] for row in sorted(rows, key=lambda row: -row["batch"]))
+    ran = bench("compare", io, f"{tiny_onnx}@null-fp32", "--json")
+    for side in (ran.json["a"], ran.json["b"]):
+        assert (side["batch"], side["window"]) == (8, "io")
+    ran = bench("compare", io, device)
+    assert ran.status == 2
+    assert "batch 8, window io" in ran.err
+
+
 def test_a_recorded_result_whose_artifact_is_gone(bench: Any, tmp_path: Path) -> None:
     path = write_network(tmp_path / "mine.onnx")
     assert bench("run", "-m", path, "-t", "null-fp32", *QUICK).status in WORKED
     name = bench("list", "results", "--json").json[0]["id"]
     other = write_network(tmp_path / "other.onnx")
     model = onnx.load(path)
-    model.doc_string = "changed"
+    model.doc_string = "changed, and nobody kept the old one"
     onnx.save(model, path)
+    bench("cache", "clear", "kept")
     ran = bench("compare", name, f"{other}@null-fp32", "--json")
     assert ran.status == 1
     assert ran.out == ""
@@ -140,6 +155,7 @@ def test_a_recorded_result_whose_artifact_is_gone(bench: Any, tmp_path: Path) ->
         (["{onnx}@null-fp32", "{onnx}@null-fp33"], 2, ["null-fp33", "did you mean"]),
         (["{onnx}@null-*", "{onnx}@null-fp32"], 2, ["names 2 jobs"]),
         (["nothing.onnx@null-fp32", "{onnx}@null-fp32"], 2, ["nothing.onnx does not exist"]),
+        (["{onnx}", "{onnx}", "-t", "null-fp32", "-o", "foo=1"], 2, ["foo"]),
         (["abcdef", "{onnx}@null-fp32"], 2, ["no result 'abcdef'"]),
         (["{onnx}@t4-int8", "{onnx}@null-fp32"], 3, ["T4"]),
         (["{onnx}", "{onnx}", "-t", "null-fp32", "--margin", "0"], 2, ["--margin"]),

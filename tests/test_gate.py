@@ -116,11 +116,117 @@ def test_what_cannot_be_confirmed_is_no_alarm_and_not_silent(
 ) -> None:
     make_baseline(bench, own_store, faster(measured, 1.3))
     changed_file(folder / "net.onnx")  # where the baseline's artifact lay
+    assert bench("cache", "clear", "kept").status == 0
     ran = gate(bench)
     (row,) = ran.json
     assert (ran.status, row["status"]) == (6, "UNCONFIRMED")
     assert "could not be confirmed" in row["notes"][0]
     assert "not there any more" in row["notes"][0]
+
+
+def test_a_file_that_was_overwritten_is_confirmed_with_the_copy_that_was_kept(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    make_baseline(bench, own_store, faster(measured, 1.3))
+    changed_file(folder / "net.onnx")
+    (row,) = gate(bench).json
+    assert row["comparison"]["verdict"] == "SAME"
+
+
+def test_a_baseline_whose_artifact_is_gone_already_says_so(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    model = onnx.load(folder / "net.onnx")
+    model.doc_string = "nobody kept this one"
+    onnx.save(model, folder / "net.onnx")
+    assert bench("run", "-m", "net.onnx", "-t", "null-fp32", *QUICK).status in WORKED
+    name = bench("list", "results", "--json").json[-1]["id"]
+    changed_file(folder / "net.onnx")
+    ran = bench("baseline", "set", "main", name)
+    assert ran.status == 0
+    assert f"artifact of result {name} is gone" in ran.err
+
+
+def test_another_canary_means_nothing_so_it_is_compared(
+    bench: Any, measured: Result, own_store: Path, folder: Path
+) -> None:
+    """A night on which the machine was twice as slow, and the canary another one."""
+    slow = faster(measured, 0.5)
+    assert slow.measurement is not None
+    other = replace(slow.measurement, canary="ab" * 32)
+    make_baseline(bench, own_store, replace(measured, measurement=other))
+    changed_file(folder / "net.onnx")
+    (row,) = gate(bench).json
+    assert row["status"] == "OK"
+    assert row["comparison"]["verdict"] == "SAME"
+
+
+def test_a_fall_of_accuracy_outlives_a_slowdown_that_is_not_confirmed() -> None:
+    from bench.gate import night
+    from tests.builders import job
+
+    outcome = night.Outcome(job(), "UNCONFIRMED", accuracy_fell=True)
+    night._correct([outcome])
+    assert outcome.status == "ACCURACY"
+    assert night.exit_status([outcome]) == 5
+    worse = night.Outcome(job(), "REGRESSED", accuracy_fell=True, p=1e-9)
+    night._correct([worse])
+    assert (worse.status, night.exit_status([worse, outcome])) == ("REGRESSED", 4)
+
+
+def test_an_interrupted_night_tells_what_it_has(
+    bench: Any,
+    measured: Result,
+    own_store: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bench import pipeline
+
+    make_baseline(bench, own_store, measured)
+    (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
+    real = pipeline.run
+
+    def interrupted(job: Any, settings: Any) -> Any:
+        if job.target.name == "null-int8":
+            raise KeyboardInterrupt
+        return real(job, settings)
+
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    ran = gate(bench, "--junit", folder / "junit.xml")
+    assert ran.status == 130
+    assert [row["status"] for row in ran.json] == ["OK", "SKIPPED"]
+    assert "1 of 2 jobs are stored" in ran.err
+    assert len(ElementTree.parse(folder / "junit.xml").getroot()) == 2
+
+
+def test_a_missing_baseline_is_an_error_unless_it_is_the_first_night(
+    bench: Any, measured: Result
+) -> None:
+    assert gate(bench).status == 2
+    ran = gate(bench, "--allow-missing")
+    assert (ran.status, ran.json[0]["status"]) == (0, "NEW")
+
+
+def test_a_store_from_before_baselines_gets_them(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    import sqlite3
+
+    with sqlite3.connect(own_store) as connection:
+        connection.execute("DROP TABLE baselines")
+        connection.execute("DROP TABLE reported")
+    assert bench("baseline", "list", "--json").json == {}
+    make_baseline(bench, own_store, measured)
+    assert gate(bench).status == 0
+
+
+def test_junit_holds_any_name() -> None:
+    from bench.gate import night, outputs
+    from tests.builders import job
+
+    outcome = night.Outcome(job("./\uffff\x00\ud800<&.onnx"), "FAILED", notes=["\x1b[31m"])
+    ElementTree.fromstring(outputs.junit([outcome]).encode())
 
 
 def test_the_very_artifact_cannot_have_regressed(
@@ -311,6 +417,9 @@ def test_a_bad_matrix_is_one_sentence(
         (["gate", "nowhere.toml", "-b", "main"], ["nowhere.toml", "cannot be read"]),
         (["gate", "matrix.toml", "-b", "mian"], ["mian", "did you mean main"]),
         (["gate", "matrix.toml", "-b", "main", "--junit", "no/where.xml"], ["no/where.xml"]),
+        (["gate", "matrix.toml", "-b", "main", "--summary", "."], ["cannot be written"]),
+        (["gate", "matrix.toml", "-b", ""], ["unknown baseline ''"]),
+        (["baseline", "set", ""], ["needs a name"]),
         (["baseline", "remove", "mian"], ["mian"]),
         (["baseline", "set", "main", "ffff"], ["ffff"]),
     ],

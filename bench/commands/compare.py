@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,9 +41,9 @@ def compare(
         typer.Option("--option", "-o", help="KEY=VALUE for the target's runner."),
     ] = None,
     python_a: Annotated[
-        Path | None, typer.Option(help="Another interpreter for A: another runtime version.")
+        str | None, typer.Option(help="Another interpreter for A: another runtime version.")
     ] = None,
-    python_b: Annotated[Path | None, typer.Option(help="Another interpreter for B.")] = None,
+    python_b: Annotated[str | None, typer.Option(help="Another interpreter for B.")] = None,
     seed: Annotated[int, typer.Option(help="Of the order in which the sides take turns.")] = 0,
     anyway: Annotated[bool, typer.Option(help="Run on other hardware than the target's.")] = False,
     fail_slower: Annotated[
@@ -73,15 +72,21 @@ def compare(
                 store=open_store(store),
                 cache=open_cache(),
             ),
-            python=str(python) if python else None,
+            python=python,
         )
         for text, python in ((a, python_a), (b, python_b))
     ]
+    asked = list(sides.same_conditions(*asked))
     deadline = Deadline.after(procedure.timeout_seconds)
     prepared = [sides.prepare(side, open_cache().root, deadline, anyway=anyway) for side in asked]
     rules = comparison.Rules(margin, max_seconds, seed=seed)
     progress = present.Pairs(max_seconds)
-    found = comparison.compare(prepared[0], prepared[1], rules, progress.show)
+    try:
+        found = comparison.compare(prepared[0], prepared[1], rules, progress.show)
+    except KeyboardInterrupt:
+        progress.end()
+        present.say("bench: interrupted: there is no answer")
+        raise typer.Exit(130) from None
     progress.end()
     if found.failure:
         debug.details(found.failure.details)

@@ -9,7 +9,7 @@ import typer
 
 from bench import debug
 from bench.commands.common import JsonOption, StoreOption, open_cache, open_store, print_json
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 
 baseline = typer.Typer(help="Name the results that a gate compares with.", no_args_is_help=True)
 
@@ -27,8 +27,16 @@ def set_baseline(
     from bench import present
     from bench.gate import baselines
 
+    if not name:
+        raise UsageError("a baseline needs a name")
     opened = open_store(store)
     chosen = baselines.choose(opened, result or [])
+    for each in chosen:
+        if not open_cache().keep(opened.get(each).artifacts[-1]):
+            present.say(
+                f"bench: the artifact of result {each} is gone: a slowdown of that job could not "
+                "be confirmed; `bench run` it again"
+            )
     opened.set_baseline(name, chosen)
     present.say(f"baseline {name}: {len(chosen)} results")
 
@@ -67,6 +75,9 @@ def gate(
         Path | None, typer.Option(help="Markdown is appended here: $GITHUB_STEP_SUMMARY.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="JUnit XML is written here.")] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="A baseline that is not set yet: all is NEW.")
+    ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,30 +88,54 @@ def gate(
 
     given = matrices.read(matrix)
     for path in (summary, junit):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise UsageError(f"{path} cannot be written: its folder does not exist")
+        _require_writable(path)
     jobs = given.jobs(matrix.resolve().parent, open_cache())
     opened = open_store(store)
+    wanted = against is not None and not (allow_missing and against not in opened.baselines())
+    before = opened.baseline(against or "") if wanted else []
     progress = present.Progress(len(jobs))
     settings = pipeline.Settings(
         cache=open_cache().root, on_stage=progress.at, on_details=debug.details
     )
     measuring = campaign.Campaign(opened, settings, progress.start, progress.finish)
     pairs = present.Pairs(given.confirm_seconds)
-    before = opened.baseline(against) if against else []
-    outcomes = night.run(given, jobs, before, measuring, pairs.show)
-    pairs.end()
+    outcomes: list[night.Outcome] = []
+    status = 1
     try:
-        if summary:
-            with summary.open("a", encoding="utf-8") as file:
-                file.write(outputs.markdown(outcomes, against))
-        if junit:
-            junit.write_text(outputs.junit(outcomes), encoding="utf-8")
+        night.run(given, jobs, before, measuring, outcomes, pairs.show)
+        status = night.exit_status(outcomes)
+    except KeyboardInterrupt:
+        present.say(f"\nbench: interrupted; {len(measuring.rows)} of {len(jobs)} jobs are stored")
+        status = 130
+    finally:  # whatever ended the night: what was found is told
+        pairs.end()
+        written = [
+            _write(summary, outputs.markdown(outcomes, against if before else None), "a"),
+            _write(junit, outputs.junit(outcomes), "w"),
+        ]
+        print_json(list(map(outputs.to_public, outcomes))) if as_json else present.gate(outcomes)
+    raise typer.Exit(status if all(written) else status or 1)
+
+
+def _require_writable(path: Path | None) -> None:
+    """Raise UsageError now, rather than after the night."""
+    if path is None:
+        return
+    try:
+        path.open("a").close()
     except OSError as error:
-        raise BenchError(f"{error.filename} cannot be written: {error.strerror}") from error
-    finally:
-        if as_json:
-            print_json([outputs.to_public(outcome) for outcome in outcomes])
-        else:
-            present.gate(outcomes)
-    raise typer.Exit(night.exit_status(outcomes))
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path | None, text: str, mode: str) -> bool:
+    """Write a file; say so where that fails, for the night's status matters more."""
+    from bench import present
+
+    try:
+        if path is not None:
+            with path.open(mode, encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        present.say(f"bench: {path} cannot be written: {error.strerror}")
+        return False
+    return True

@@ -11,6 +11,7 @@ from bench.public import result_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.records import Result
     from bench.store import Store
 
 
@@ -20,15 +21,19 @@ def choose(store: Store, ids: Sequence[str]) -> list[str]:
     Raises UsageError for one that failed, for two of one job, and where there is none.
     """
     if not ids:
-        newest = {series.key(each.job): each for each in store.read() if not each.failure}
+        newest = {series.key(each.job): each for each in store.read() if _good(each)}
         if not newest:
             raise UsageError("there is no good result in the store: `bench run` makes some")
         return [result_id(each) for each in newest.values()]
     chosen: dict[str, str] = {}
     for each in map(store.get, ids):
         name = result_id(each)
-        if each.failure:
+        if not _good(each):
             raise UsageError(f"result {name} failed: a baseline is made of good ones")
         if chosen.setdefault(series.key(each.job), name) != name:
             raise UsageError(f"results {chosen[series.key(each.job)]} and {name} are of one job")
     return list(chosen.values())
+
+
+def _good(result: Result) -> bool:
+    return result.failure is None and result.measurement is not None

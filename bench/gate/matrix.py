@@ -14,7 +14,9 @@ and a table `options` for the runners.
 from __future__ import annotations
 
 import sys
+from glob import escape, has_magic
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,11 +34,11 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.cache import Cache
 
 _DEFAULT = Procedure()
+#: Of minutes, seconds or images: more is a slip.
+_MOST = 1e6
 
 
 class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,11 +71,13 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if data:
             datasets.require_folder(data)
         labelled = Data(str(data.resolve()) if data else None, self.limit)
-        patterns = [str(base / name) if is_file(name) else name for name in self.models]
+        patterns = [_from(base, name) if is_file(name) else name for name in self.models]
+        own_weights = base / self.weights
+        weights = str(own_weights) if own_weights.is_file() else self.weights
         jobs: dict[str, Job] = {}
         for model in catalog.resolve(patterns, cache):
             for target in targets.select(list(self.targets), dict(self.options)):
-                job = Job(model, target, self.weights, procedure, labelled)
+                job = Job(model, target, weights, procedure, labelled)
                 twin = jobs.setdefault(series.key(job), job)
                 if twin is not job:
                     raise UsageError(
@@ -81,6 +85,15 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                         "told apart: rename one"
                     )
         return list(jobs.values())
+
+
+def _from(base: Path, name: str) -> str:
+    """A file, or a glob of files, as the folder `base` names it."""
+    path = Path(name).expanduser()
+    if path.is_absolute():
+        return str(path)
+    # The folder's own name is no pattern, whatever it is called.
+    return str(Path(escape(str(base)) if has_magic(name) else base) / path)
 
 
 def read(path: Path) -> Matrix:
@@ -100,8 +113,10 @@ def read(path: Path) -> Matrix:
         raise UsageError(f"the matrix {path}: margin {matrix.margin} is no share between 0 and 1")
     positive = ("budget_minutes", "confirm_seconds", "batch", "processes", "min_seconds")
     for name in (*positive, "max_seconds"):
-        if not 0 < getattr(matrix, name) < float("inf"):
-            raise UsageError(f"the matrix {path}: {name} has to be a number above 0")
+        if not 0 < getattr(matrix, name) < _MOST:
+            raise UsageError(
+                f"the matrix {path}: {name} has to be a number above 0 and below {_MOST:g}"
+            )
     if not isfinite(matrix.accuracy_drop) or matrix.accuracy_drop < 0:
         raise UsageError(f"the matrix {path}: accuracy_drop has to be a number of points")
     for name in ("threads", "limit"):

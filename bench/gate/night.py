@@ -34,6 +34,9 @@ Status = Literal[
 
 #: Of the regressions that a gate confirms, at most this share may be false.
 FALSE_DISCOVERIES = 0.01
+#: A comparison looks at its p after every pair, so p has to be that much smaller than if it looked
+#: once: ten looks, all independent, would be this many (they are not, and there may be more).
+LOOKS = 10
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Outcome:
     ratio: float | None = None
     comparison: dict[str, Any] | None = None
     accuracy: tuple[float, float] | None = None
+    accuracy_fell: bool = False
     notes: list[str] = field(default_factory=list)
     p: float = 1.0
 
@@ -57,13 +61,14 @@ def run(
     jobs: Sequence[Job],
     baseline: Iterable[Result],
     campaign: Campaign,
+    outcomes: list[Outcome],
     on_pair: Callable[[Comparison], None] = lambda _: None,
-) -> list[Outcome]:
-    """Every job's outcome, in the order of the jobs. Each result is stored before the next job."""
+) -> None:
+    """Add every job's outcome to `outcomes`, which the caller keeps whatever ends the night. Each
+    result is stored before the next job."""
     campaign.store.require_writable()
     known = {series.key(result.job): result for result in baseline}
     budget = Deadline.after(matrix.budget_minutes * 60)
-    outcomes = []
     for job in jobs:
         outcome = Outcome(job)
         outcomes.append(outcome)
@@ -78,9 +83,11 @@ def run(
             outcome.notes.append(result.failure.message)
             continue
         _judge(outcome, result, known.get(series.key(job)), matrix, len(jobs), campaign, on_pair)
-        outcome.notes += _history(result, matrix, campaign)
+        try:
+            outcome.notes += _history(result, matrix, campaign)
+        except BenchError as error:
+            outcome.notes.append(f"its history cannot be read: {error}")
     _correct(outcomes)
-    return outcomes
 
 
 def _judge(
@@ -101,14 +108,16 @@ def _judge(
     _judge_accuracy(outcome, before, result, matrix)
     if differences := series.changed(before, result):
         outcome.notes.append(f"a new series, not compared: {'; '.join(differences)}")
-        outcome.status = "NEW-SERIES" if outcome.status == "SKIPPED" else outcome.status
+        outcome.status = "NEW-SERIES"
         return
     canary = series.common_canary([before, result])
     shift = series.log_latency(result, canary) - series.log_latency(before, canary)
     outcome.ratio = exp(shift)
     edge = log(1 + matrix.margin) / 2
     same = before.artifacts[-1].sha256 == result.artifacts[-1].sha256
-    if shift > edge and not same:
+    # Without a common canary the screen sees nothing but the machine.
+    unsure = series.uncertainty(before, result) if canary else float("inf")
+    if shift + unsure > edge and not same:
         _confirm(outcome, before, result, matrix, jobs, campaign, on_pair)
         return
     if shift > edge:
@@ -116,8 +125,7 @@ def _judge(
             f"it looked {100 * (outcome.ratio - 1):+.1f} % slower, and it is the very artifact of "
             "the baseline on the same runtime: the machine was slower, not the network"
         )
-    if outcome.status == "SKIPPED":
-        outcome.status = "FASTER?" if shift < -edge and not same else "OK"
+    outcome.status = "FASTER?" if shift < -edge and not same else "OK"
 
 
 def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Matrix) -> None:
@@ -133,7 +141,7 @@ def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Mat
         return
     outcome.accuracy = old.value, new.value
     if old.value - new.value > matrix.accuracy_drop:
-        outcome.status = "ACCURACY"
+        outcome.accuracy_fell = True
         outcome.notes.append(
             f"{new.metric} fell from {old.value:.2f} to {new.value:.2f} %, more than "
             f"{matrix.accuracy_drop:g} points"
@@ -150,10 +158,12 @@ def _confirm(
     on_pair: Callable[[Comparison], None],
 ) -> None:
     """Compare the baseline's artifact with tonight's: only that can make it a regression."""
-    looked = f"it looked {100 * ((outcome.ratio or 1) - 1):+.1f} % slower"
+    looked = f"at first sight {100 * ((outcome.ratio or 1) - 1):+.1f} %"
     cache, deadline = campaign.settings.cache, Deadline.after(after.job.procedure.timeout_seconds)
     procedure = comparison.PROCEDURE
-    rules = comparison.Rules(matrix.margin, matrix.confirm_seconds, max_p=FALSE_DISCOVERIES / jobs)
+    rules = comparison.Rules(
+        matrix.margin, matrix.confirm_seconds, max_p=FALSE_DISCOVERIES / (LOOKS * jobs)
+    )
     try:
         a, b = (
             sides.prepare(sides.recorded(result, procedure), cache, deadline, anyway=True)
@@ -173,7 +183,7 @@ def _confirm(
     elif found.verdict == "SLOWER":
         outcome.status, outcome.p = "REGRESSED", found.p
     else:
-        outcome.status = "OK" if outcome.status == "SKIPPED" else outcome.status
+        outcome.status = "OK"
         outcome.notes.append(f"{looked}; the comparison says {found.verdict}")
 
 
@@ -181,7 +191,8 @@ def _correct(outcomes: Sequence[Outcome]) -> None:
     """Take back what is not certain enough among so many jobs."""
     if not outcomes:
         return
-    believed = stats.benjamini_hochberg([outcome.p for outcome in outcomes], FALSE_DISCOVERIES)
+    rate = FALSE_DISCOVERIES / LOOKS
+    believed = stats.benjamini_hochberg([outcome.p for outcome in outcomes], rate)
     for outcome, certain in zip(outcomes, believed, strict=True):
         if outcome.status == "REGRESSED" and not certain:
             outcome.status = "UNCONFIRMED"
@@ -189,6 +200,9 @@ def _correct(outcomes: Sequence[Outcome]) -> None:
                 f"slower in the comparison (p {outcome.p:.2g}), but not certain enough among "
                 f"{len(outcomes)} jobs: raise confirm_seconds"
             )
+        # A regression says more than a fall of accuracy, anything else less.
+        if outcome.accuracy_fell and outcome.status != "REGRESSED":
+            outcome.status = "ACCURACY"
 
 
 def _history(result: Result, matrix: Matrix, campaign: Campaign) -> list[str]:
@@ -222,7 +236,9 @@ def exit_status(outcomes: Iterable[Outcome]) -> int:
     """4 a confirmed regression, 5 accuracy, 1 a job failed, 3 a target is not available, 6 what
     looks slower could not be confirmed, or nothing was measured at all; 0 silence. Of several, the
     one that needs a person most."""
-    found = {outcome.status for outcome in outcomes}
+    found: set[Status] = {outcome.status for outcome in outcomes}
+    if any(outcome.accuracy_fell for outcome in outcomes):
+        found.add("ACCURACY")
     if found <= {"SKIPPED"}:
         return 6
     by_need: list[tuple[Status, int]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ _FAILURES = {"REGRESSED", "ACCURACY"}
 _ERRORS = {"FAILED", "UNCONFIRMED"}
 _SKIPPED = {"UNAVAILABLE", "SKIPPED"}
 #: XML 1.0 cannot hold these, whatever way they are written.
-_UNPRINTABLE = {code: "?" for code in range(32) if chr(code) not in "\t\n\r"}
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_public(outcome: Outcome) -> dict[str, Any]:
@@ -61,11 +62,12 @@ def markdown(outcomes: Sequence[Outcome], baseline: str | None) -> str:
     against = f"Against baseline `{baseline}`." if baseline else "There is no baseline yet."
     lines = [f"## Benchmark gate: {headline(outcomes)}", "", against, ""]
     lines += ["| | model | target | p50 ms | change | accuracy | |", "|" + "---|" * 7]
+    bad = _FAILURES | _ERRORS
     for outcome in outcomes:
         latency = outcome.result["latency"] if outcome.result else None
         accuracy = outcome.result["accuracy"] if outcome.result else None
         cells = [
-            "❌" if outcome.status in _FAILURES | _ERRORS else "✅",
+            "❌" if outcome.status in bad else "⚠️" if outcome.status in _SKIPPED else "✅",
             name(outcome),
             outcome.job.target.name,
             f"{latency['p50_ms']:.3g}" if latency else "",
@@ -122,4 +124,4 @@ def junit(outcomes: Sequence[Outcome]) -> str:
 
 
 def _text(text: str) -> str:
-    return text.translate(_UNPRINTABLE)
+    return _UNPRINTABLE.sub("?", text)

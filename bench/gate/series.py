@@ -61,6 +61,14 @@ def log_latency(result: Result, canary: str | None) -> float:
     return log(float(np.median(stats.pooled([run.blocks_ns for run in runs]))))
 
 
+def uncertainty(*results: Result) -> float:
+    """How far the medians of results may be off together, as a share: the sum of the half-widths
+    of their intervals."""
+    runs = [result.measurement.processes for result in results if result.measurement]
+    intervals = (stats.median_interval([run.blocks_ns for run in each]) for each in runs)
+    return sum(stats.relative_half_width(interval) for interval in intervals)
+
+
 def common_canary(results: Iterable[Result]) -> str | None:
     """The canary that was timed beside all of them, if it was one and the same."""
     found = {result.measurement.canary if result.measurement else None for result in results}

@@ -125,7 +125,15 @@ def every() -> list[Target]:
 
 
 def hardware_of(target: Target) -> Hardware:
-    return _load()[0][target.hardware]
+    """What a target runs on. Raises Unavailable for hardware that no target file here describes,
+    as that of a result from another machine may be."""
+    try:
+        return _load()[0][target.hardware]
+    except KeyError:
+        raise Unavailable(
+            f"target {target.name} needs the hardware {target.hardware!r}, which no target file "
+            "here describes: BENCH_TARGETS names further files"
+        ) from None
 
 
 def select(patterns: Iterable[str], options: dict[str, Option] | None = None) -> list[Target]:
