@@ -16,7 +16,7 @@ demo: $(READY)
 	$(BIN)/bench run --model 'builtin:digits-*' \
 	    --target cpu-ort-fp32 --target cpu-ort-int8 \
 	    --target cpu-openvino-fp32 --target cpu-openvino-int8 \
-	    --threads 1 --processes 4 --min-seconds 0.4 --max-seconds 0.8 || [ $$? -eq 6 ]
+	    --threads 1 --processes 3 --min-seconds 0.5 --max-seconds 1.0 || [ $$? -eq 6 ]
 	$(BIN)/bench report --out demo
 	@echo "Look at demo/*.png; the numbers are in demo/results.md."
 
