@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bench.cache import Cache
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
 from bench.messages import (
     Canary,
     Command,
@@ -106,8 +106,8 @@ def _failure(error: BaseException, stage: Stage) -> Failure:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f" ({error.filename})" if error.filename else ""
         return Failure(stage, "disk-full", f"no space left on the disk{where}: see `bench cache`")
-    first_line = next(iter(str(error).strip().splitlines()), "")
-    return Failure(stage, "exception", f"{type(error).__name__}: {first_line}"[:500])
+    name, said = type(error).__name__, first_line(error)
+    return Failure(stage, "exception", (name if said == name else f"{name}: {said}")[:500])
 
 
 def _die_with_parent() -> None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import exp, log
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from bench import sides, stats
 from bench.launch import ChildError
@@ -67,7 +66,7 @@ class Pair:
     b_ns: tuple[tuple[int, ...], ...]
     loads: tuple[Load, Load]
 
-    @property
+    @cached_property
     def log_ratio(self) -> float:
         """log(B's time / A's)."""
         return log(stats.ratio(self.b_ns, self.a_ns))
@@ -172,8 +171,8 @@ def to_public(found: Comparison) -> dict[str, Any]:
     bounded = measured and all(0 < bound < float("inf") for bound in found.ci95)
     a_ns = b_ns = None
     if measured:
-        a_ns = _p50([pair.a_ns for pair in found.pairs])
-        b_ns = _p50([pair.b_ns for pair in found.pairs])
+        a_ns = stats.median([pair.a_ns for pair in found.pairs])
+        b_ns = stats.median([pair.b_ns for pair in found.pairs])
     return {
         "verdict": found.verdict,
         "ratio": found.ratio if measured else None,
@@ -200,10 +199,6 @@ def reasons(found: Comparison) -> list[str]:
             "--max-seconds, or quieten the machine"
         )
     return [*said, *load([one for pair in found.pairs for one in pair.loads])]
-
-
-def _p50(processes: list[tuple[tuple[int, ...], ...]]) -> float:
-    return float(np.median(stats.pooled(processes)))
 
 
 def exit_status(found: Comparison, *, fail_slower: bool) -> int:

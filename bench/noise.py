@@ -56,7 +56,7 @@ def expectations(found: Comparison) -> dict[str, Any]:
     blocks = [float(np.median(block)) for pair in pairs for block in (*pair.a_ns, *pair.b_ns)]
     low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9])
     # The processes of a run take turns, as those of a pair do: only what is between those counts.
-    apart = [log(_median(pair.b_ns) / _median(pair.a_ns)) for pair in pairs]
+    apart = [log(stats.median([pair.b_ns]) / stats.median([pair.a_ns])) for pair in pairs]
     processes = Procedure().processes
     one = float(np.std(apart, ddof=1)) / sqrt(2)
     run = stats.student(processes - 1) * one / sqrt(processes)
@@ -77,7 +77,3 @@ def _resolution(pairs: Sequence[Pair], n: float) -> float:
     """The half-width, in percent, that the interval of n pairs would have."""
     spread = float(np.std([pair.log_ratio for pair in pairs], ddof=1))
     return 100 * stats.student(max(1, int(n) - 1)) * spread / sqrt(max(1.0, n))
-
-
-def _median(blocks: Sequence[Sequence[int]]) -> float:
-    return float(np.median(stats.pooled([blocks])))

@@ -24,6 +24,11 @@ def pooled(processes: Processes) -> NDArray[np.int64]:
     return np.concatenate([np.asarray(block, np.int64) for run in processes for block in run])
 
 
+def median(processes: Processes) -> float:
+    """The median of all samples, in ns: the latency that is shown."""
+    return float(np.median(pooled(processes)))
+
+
 def median_interval(processes: Processes) -> tuple[float, float]:
     """95 % interval of the median latency, in ns: Student's t over the logarithms of the medians of
     the processes.
@@ -38,9 +43,8 @@ def median_interval(processes: Processes) -> tuple[float, float]:
     outer = processes if len(processes) > 1 else [[block] for block in processes[0]]
     if len(outer) == 1:  # one block says nothing of another
         return float(min(outer[0][0])), float(max(outer[0][0]))
-    low, high = mean_interval([log(float(np.median(pooled([run])))) for run in outer])
-    # The median of all samples is the figure shown; it must never be outside.
-    middle = float(np.median(pooled(processes)))
+    low, high = mean_interval([log(median([run])) for run in outer])
+    middle = median(processes)  # the figure shown must never be outside
     return min(exp(low), middle), max(exp(high), middle)
 
 

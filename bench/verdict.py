@@ -71,7 +71,7 @@ def _warm_up(measurement: Measurement) -> Iterator[str]:
 
 def _spread(measurement: Measurement) -> Iterator[str]:
     runs = measurement.processes
-    centres = [float(np.median(stats.pooled([run.blocks_ns]))) for run in runs]
+    centres = [stats.median([run.blocks_ns]) for run in runs]
     apart = (max(centres) - min(centres)) / median(centres)
     if apart > PROCESS_SPREAD:
         yield f"the medians of fresh processes differ by {apart:.1%}"

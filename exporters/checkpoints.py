@@ -38,6 +38,14 @@ def hub_problem(url: str) -> str | None:
     return None
 
 
+def without_hub(weights: str) -> str | None:
+    """The tag of the weights that `--weights` names, where no hub is needed for them: random ones,
+    or those of a file. Raises UsageError for a file that is not there."""
+    if weights == "pretrained":
+        return None
+    return weights if weights == "random" else tag_of(weights)
+
+
 def file_of(weights: str) -> str | None:
     """The path that `--weights` names, None where it is one of its two words."""
     return None if weights in ("pretrained", "random") else weights

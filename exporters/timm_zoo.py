@@ -80,10 +80,8 @@ def _create(model: Model) -> Any:
 
 def _find_weights(name: str, config: Any, asked: str) -> tuple[str, tuple[str, ...]]:
     """The tag of the weights to use, now on this machine, and what to say of them."""
-    if asked == "random":
-        return "random", ()
-    if asked != "pretrained":
-        return checkpoints.tag_of(asked), ()
+    if tag := checkpoints.without_hub(asked):
+        return tag, ()
     if not config.has_weights:
         return "random", (checkpoints.RANDOM_NOTE.format(tag=name, reason="timm has none"),)
     import huggingface_hub.constants

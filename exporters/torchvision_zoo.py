@@ -88,10 +88,8 @@ def _create(model: Model) -> Any:
 
 def _find_weights(name: str, entry: Any, asked: str) -> tuple[str, tuple[str, ...]]:
     """The tag of the weights to use, now on this machine, and what to say of them."""
-    if asked == "random":
-        return "random", ()
-    if asked != "pretrained":
-        return checkpoints.tag_of(asked), ()
+    if tag := checkpoints.without_hub(asked):
+        return tag, ()
     import torch
 
     cached = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]

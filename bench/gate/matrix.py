@@ -13,7 +13,6 @@ and a table `options` for the runners.
 
 from __future__ import annotations
 
-import sys
 from glob import escape, has_magic
 from math import isfinite
 from pathlib import Path
@@ -21,17 +20,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench import catalog, targets
+from bench import catalog, targets, toml_file
 from bench import data as datasets
 from bench.errors import UsageError
 from bench.gate import series
 from bench.modelref import is_file
 from bench.records import Data, Job, Procedure
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from bench.cache import Cache
@@ -98,14 +92,7 @@ def _from(base: Path, name: str) -> str:
 
 def read(path: Path) -> Matrix:
     """The matrix in a file. Raises UsageError with one sentence that names the file."""
-    try:
-        matrix = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Matrix)
-    except OSError as error:
-        raise UsageError(f"the matrix {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"the matrix {path} is not TOML: {error}") from error
-    except msgspec.ValidationError as error:
-        raise UsageError(f"the matrix {path}: {error}") from error
+    matrix = toml_file.read(path, Matrix, "the matrix")
     for name in ("models", "targets"):
         if not getattr(matrix, name):
             raise UsageError(f"the matrix {path}: `{name}` is empty, so nothing would be measured")

@@ -16,7 +16,7 @@ from bench import comparison, sides, stats
 from bench.errors import BenchError
 from bench.gate import changes, series
 from bench.modelref import is_file
-from bench.public import result_id, to_public
+from bench.public import result_id
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(
             outcome.notes.append(f"not measured: the {matrix.budget_minutes:g} minutes are over")
             continue
         result = campaign.measure(job)
-        outcome.result = to_public(result)
+        outcome.result = campaign.rows[-1]
         if result.failure:
             unavailable = result.failure.kind == "unavailable"
             outcome.status = "UNAVAILABLE" if unavailable else "FAILED"

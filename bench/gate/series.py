@@ -12,10 +12,9 @@ from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench import plugins, stats
 from bench.modelref import is_file
+from bench.public import canary_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +28,10 @@ def key(job: Job) -> str:
     how, target = job.procedure, job.target
     model = Path(job.model).name if is_file(job.model) else job.model
     return json.dumps(
-        [model, job.weights, target.name, target.options, how.batch, how.window, how.threads],
+        [
+            *(model, job.weights, target.name, target.options),
+            *(how.batch, how.streams, how.window, how.threads),
+        ],
         sort_keys=True,
     )
 
@@ -55,10 +57,9 @@ def changed(before: Result, after: Result) -> list[str]:
 def log_latency(result: Result, canary: str | None) -> float:
     """The log of the median latency: in canaries where `canary` sang beside it, else in ns."""
     assert result.measurement is not None
-    runs = result.measurement.processes
-    if canary and result.measurement.canary == canary:
-        return float(np.median([log(stats.ratio(run.blocks_ns, run.canary_ns)) for run in runs]))
-    return log(float(np.median(stats.pooled([run.blocks_ns for run in runs]))))
+    measured = result.measurement
+    in_canaries = canary_ratio(measured) if canary and measured.canary == canary else None
+    return log(in_canaries or stats.median([run.blocks_ns for run in measured.processes]))
 
 
 def uncertainty(*results: Result) -> float:

@@ -7,7 +7,6 @@ folder `targets` of the configuration directory, or in the file or folder BENCH_
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -16,13 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bench import toml_file
 from bench.errors import Unavailable, UsageError, unknown
 from bench.records import Precision, Target
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,13 +78,7 @@ def _load() -> tuple[dict[str, Hardware], dict[str, Target]]:
     hardware: dict[str, Hardware] = {}
     tables: dict[str, _Table] = {}
     for path in _files():
-        try:
-            text = path.read_text(encoding="utf-8")
-            parsed = msgspec.convert(tomllib.loads(text), _File)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UsageError(f"target file {path} cannot be read: {error}") from error
-        except msgspec.ValidationError as error:
-            raise UsageError(f"target file {path}: {error}") from error
+        parsed = toml_file.read(path, _File, "target file")
         for name in (parsed.hardware.keys() & hardware) | (parsed.target.keys() & tables):
             raise UsageError(f"target file {path} defines {name!r}, which exists already")
         hardware |= parsed.hardware
