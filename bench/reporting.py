@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 def write(
     rows: Sequence[Mapping[str, Any]], out: Path, formats: Iterable[str] | None
-) -> list[Path]:
-    """Write public results in the formats asked for, or in every one; the files written.
+) -> tuple[list[Path], dict[str, list[str]]]:
+    """Write public results in the formats asked for, or in every one: the files written, and the
+    formats left out, by reason.
 
-    When every format is asked for, one that has nothing to show is left out; when all have
-    nothing, UsageError says why.
+    A format that has nothing to show is left out when every format is asked for; when it was asked
+    for by name, or all have nothing, UsageError says why.
     """
     if not rows:
         raise UsageError("the store has no results to report: `bench run` makes some")
@@ -32,12 +33,12 @@ def write(
             raise unknown("format", form, makers, f"one of: {', '.join(makers)}")
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    refusals: list[UsageError] = []
+    left_out: dict[str, list[str]] = {}
     for form in dict.fromkeys(formats or makers):
         try:
             written += makers[form].render(rows, out, form)
         except UsageError as refusal:
-            refusals.append(refusal)
-    if refusals and (formats or not written):
-        raise refusals[0]
-    return written
+            left_out.setdefault(str(refusal), []).append(form)
+    if left_out and (formats or not written):
+        raise UsageError(next(iter(left_out)))
+    return written, left_out

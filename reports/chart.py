@@ -37,6 +37,12 @@ _STYLE: Any = {
     "svg.hashsalt": "frontier-bench",
     "pdf.fonttype": 42,
 }
+#: What makes an undrawn result drawable (`why_not_drawn`), the likeliest first.
+_REMEDIES = {
+    "without accuracy": "give `bench run` labelled images and trained weights",
+    "invalid": "measure again while the machine is quiet",
+    "failed": "mend what failed",
+}
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Creator": None, "Date": None},
@@ -45,7 +51,8 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 class Chart:
-    """One picture for each group: same hardware, window, batch, threads, metric and dataset."""
+    """One picture for each group: same hardware, window, batch, streams, threads, metric and
+    dataset."""
 
     formats = ("png", "svg", "pdf")
 
@@ -105,7 +112,8 @@ def _nothing_to_draw(rows: Iterable[Row]) -> str:
     if not reasons:
         return "there is no result to draw: measure something with `bench run` first"
     told = ", ".join(f"{reasons.count(why)} {why}" for why in sorted(set(reasons)))
+    remedy = next(remedy for why, remedy in _REMEDIES.items() if why in reasons)
     return (
-        f"no result has both a valid latency and an accuracy ({told}): give `bench run` labelled "
-        "images and trained weights, or ask for the table, which shows them all"
+        f"no result has both a valid latency and an accuracy ({told}): {remedy}, or ask for the "
+        "table, which shows them all"
     )

@@ -47,10 +47,15 @@ def test_a_digits_network_on_every_cpu_target(bench: Any) -> None:
 def test_the_report_draws_what_was_measured(bench: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     many = ["-m", "builtin:digits-lenet", "-m", "builtin:digits-mobilenet"]
-    row(bench, *many, "-t", "cpu-ort-*")
-    written = bench("report", "--out", tmp_path).out.split()
+    rows = row(bench, *many, "-t", "cpu-ort-*")
+    ran = bench("report", "--out", tmp_path)
+    written = ran.out.split()
     endings = {Path(path).suffix for path in written}
-    assert endings == {".png", ".svg", ".pdf", ".md", ".csv"}
+    if all(each["verdict"] == "INVALID" for each in rows):  # a very busy machine: nothing to draw
+        assert endings == {".md", ".csv"}
+        assert "no result has both a valid latency and an accuracy" in ran.err
+    else:
+        assert endings == {".png", ".svg", ".pdf", ".md", ".csv"}
     assert all(Path(path).stat().st_size > 500 for path in written)
 
 

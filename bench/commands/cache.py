@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench import terminal
 from bench.commands.common import JsonOption, open_cache, print_json
 from bench.errors import UsageError
 
@@ -15,7 +16,6 @@ app = typer.Typer(help="Look at the cache of artifacts, or clear it.", no_args_i
 @app.command("size")
 def cache_size(as_json: JsonOption = False) -> None:
     """How much each stage has cached, and where."""
-    from bench import present
 
     sizes = open_cache().size()
     if as_json:
@@ -23,7 +23,7 @@ def cache_size(as_json: JsonOption = False) -> None:
         print_json({"path": str(open_cache().root), "stages": stages})
         return
     total = sum(size for _, size in sizes.values())
-    present.table(
+    terminal.table(
         ["stage", "entries", "MB"],
         [
             *([stage, str(n), f"{size / 1e6:.1f}"] for stage, (n, size) in sizes.items()),
@@ -31,7 +31,7 @@ def cache_size(as_json: JsonOption = False) -> None:
         ],
         right={"entries", "MB"},
     )
-    present.say(f"in {open_cache().root}")
+    terminal.say(f"in {open_cache().root}")
 
 
 @app.command("clear")
@@ -39,7 +39,6 @@ def cache_clear(
     stage: Annotated[list[str] | None, typer.Argument(help="Only these stages.")] = None,
 ) -> None:
     """Remove cached artifacts; results are kept."""
-    from bench import present
 
     cache = open_cache()
     known = cache.size()
@@ -48,4 +47,4 @@ def cache_clear(
             raise UsageError(f"nothing is cached for {name!r}: see `bench cache size`")
     cache.clear(stage)
     freed = sum(size for name, (_, size) in known.items() if not stage or name in stage)
-    present.say(f"{freed / 1e6:.1f} MB freed")
+    terminal.say(f"{freed / 1e6:.1f} MB freed")

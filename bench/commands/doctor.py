@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench import terminal
 from bench.commands.common import JsonOption, open_cache, print_json
 
 
@@ -32,22 +33,11 @@ def doctor(
     if as_json:
         print_json(found)
         return
-    present.table(["this machine", ""], [[k, v] for k, v in found["machine"].items()], fold=1)
-    print()
-    present.table(
-        ["runner", "", "what to do"],
-        [
-            [r["runner"], "ready" if r["ready"] else "no", r["reason"] or ""]
-            for r in found["runners"]
-        ],
-        fold=2,
-    )
-    print()
-    present.table(
-        ["target", "", "what to do"],
-        [
-            [t["target"], "ready" if t["ready"] else "no", t["reason"] or ""]
-            for t in found["targets"]
-        ],
-        fold=2,
-    )
+    terminal.table(["this machine", ""], [[k, v] for k, v in found["machine"].items()], fold=1)
+    for kind, rows in (("runner", found["runners"]), ("target", found["targets"])):
+        print()
+        terminal.table(
+            [kind, "", "what to do"],
+            [[row[kind], "ready" if row["ready"] else "no", row["reason"] or ""] for row in rows],
+            fold=2,
+        )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import debug
+from bench import debug, terminal
 from bench.commands.common import JsonOption, StoreOption, open_cache, open_store, print_json
 from bench.errors import UsageError
 
@@ -24,7 +24,6 @@ def set_baseline(
     store: StoreOption = None,
 ) -> None:
     """Make a name mean these results; it replaces what the name meant."""
-    from bench import present
     from bench.gate import baselines
 
     if not name:
@@ -33,26 +32,25 @@ def set_baseline(
     chosen = baselines.choose(opened, result or [])
     for each in chosen:
         if not open_cache().keep(opened.get(each).artifacts[-1]):
-            present.say(
+            terminal.say(
                 f"bench: the artifact of result {each} is gone: a slowdown of that job could not "
                 "be confirmed; `bench run` it again"
             )
     opened.set_baseline(name, chosen)
-    present.say(f"baseline {name}: {len(chosen)} results")
+    terminal.say(f"baseline {name}: {len(chosen)} results")
 
 
 @baseline.command("list")
 def list_baselines(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Every baseline, and how many results it has."""
-    from bench import present
 
     found = open_store(store).baselines()
     if as_json:
         print_json(found)
     elif found:
-        present.table(["baseline", "results"], [[name, str(n)] for name, n in found.items()])
+        terminal.table(["baseline", "results"], [[name, str(n)] for name, n in found.items()])
     else:
-        present.say("there is no baseline yet: `bench baseline set NAME` makes one")
+        terminal.say("there is no baseline yet: `bench baseline set NAME` makes one")
 
 
 @baseline.command("remove")
@@ -82,7 +80,7 @@ def gate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a matrix and alarm on confirmed regressions: exit status 4; 5 for accuracy."""
-    from bench import campaign, pipeline, present
+    from bench import campaign, pipeline, present, progress
     from bench.gate import matrix as matrices
     from bench.gate import night, outputs
 
@@ -93,19 +91,19 @@ def gate(
     opened = open_store(store)
     wanted = against is not None and not (allow_missing and against not in opened.baselines())
     before = opened.baseline(against or "") if wanted else []
-    progress = present.Progress(len(jobs))
+    live = progress.Progress(len(jobs))
     settings = pipeline.Settings(
-        cache=open_cache().root, on_stage=progress.at, on_details=debug.details
+        cache=open_cache().root, on_stage=live.at, on_details=debug.details
     )
-    measuring = campaign.Campaign(opened, settings, progress.start, progress.finish)
-    pairs = present.Pairs(given.confirm_seconds)
+    measuring = campaign.Campaign(opened, settings, live.start, live.finish)
+    pairs = progress.Pairs(given.confirm_seconds)
     outcomes: list[night.Outcome] = []
     status = 1
     try:
         night.run(given, jobs, before, measuring, outcomes, pairs.show)
         status = night.exit_status(outcomes)
     except KeyboardInterrupt:
-        present.say(f"\nbench: interrupted; {len(measuring.rows)} of {len(jobs)} jobs are stored")
+        terminal.say(f"\nbench: interrupted; {len(measuring.rows)} of {len(jobs)} jobs are stored")
         status = 130
     finally:  # whatever ended the night: what was found is told
         pairs.end()
@@ -129,13 +127,12 @@ def _require_writable(path: Path | None) -> None:
 
 def _write(path: Path | None, text: str, mode: str) -> bool:
     """Write a file; say so where that fails, for the night's status matters more."""
-    from bench import present
 
     try:
         if path is not None:
             with path.open(mode, encoding="utf-8") as file:
                 file.write(text)
     except OSError as error:
-        present.say(f"bench: {path} cannot be written: {error.strerror}")
+        terminal.say(f"bench: {path} cannot be written: {error.strerror}")
         return False
     return True

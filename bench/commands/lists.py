@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench import terminal
 from bench.commands.common import (
     JsonOption,
     StoreOption,
@@ -25,11 +26,11 @@ def list_models(
     as_json: JsonOption = False,
 ) -> None:
     """Every model that a source can name."""
-    from bench import catalog, present
+    from bench import catalog
 
     found, problems = catalog.listed(pattern or [], open_cache())
     for problem in problems:
-        present.say(f"bench: {problem}")
+        terminal.say(f"bench: {problem}")
     if not found and not problems:
         raise UsageError(f"no model is called {' or '.join(pattern or ['anything'])}")
     print_json(found) if as_json else print("\n".join(found))
@@ -38,13 +39,13 @@ def list_models(
 @app.command("targets")
 def list_targets(as_json: JsonOption = False) -> None:
     """Every target: hardware, runner and precision."""
-    from bench import present, targets
+    from bench import targets
 
     known = targets.every()
     if as_json:
         print_json(known)
         return
-    present.table(
+    terminal.table(
         ["target", "hardware", "runner", "precision"],
         [[t.name, targets.hardware_of(t).name, t.runner, t.precision] for t in known],
     )
@@ -53,7 +54,7 @@ def list_targets(as_json: JsonOption = False) -> None:
 @app.command("runners")
 def list_runners(as_json: JsonOption = False) -> None:
     """Every installed runner, the precisions it does and the packages it stands on."""
-    from bench import plugins, present
+    from bench import plugins
     from bench.cache import versions
 
     found = {name: plugins.runner(name) for name in plugins.find("runners")}
@@ -62,7 +63,7 @@ def list_runners(as_json: JsonOption = False) -> None:
         keys = ("runner", "precisions", "packages")
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
         return
-    present.table(
+    terminal.table(
         ["runner", "precisions", "packages"],
         [
             [name, ", ".join(does), ", ".join(f"{k} {v}" for k, v in on.items()) or "none found"]
@@ -88,4 +89,4 @@ def list_results(
     elif rows:
         present.listing(rows)
     else:
-        present.say("there are no results yet: `bench run` makes some")
+        terminal.say("there are no results yet: `bench run` makes some")

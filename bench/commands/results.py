@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench import terminal
 from bench.commands.common import StoreOption, open_store, print_json, public
 from bench.errors import UsageError
 
@@ -31,8 +32,11 @@ def report(
     from bench import reporting
 
     rows = public(open_store(store).read(target=target))
-    for path in reporting.write(rows, out, form):
+    written, left_out = reporting.write(rows, out, form)
+    for path in written:
         print(path)
+    for reason, forms in left_out.items():
+        terminal.say(f"bench: no {', '.join(forms)}: {reason}")
 
 
 class ExportFormat(str, Enum):
@@ -67,7 +71,7 @@ def import_results(
     store: StoreOption = None,
 ) -> None:
     """Add exported results to the store; what it has already is left as it is."""
-    from bench import present, transfer
+    from bench import transfer
 
     new, known = transfer.copy(transfer.read(file), open_store(store))
-    present.say(f"{new} results imported, {known} were there already")
+    terminal.say(f"{new} results imported, {known} were there already")

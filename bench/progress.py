@@ -1,0 +1,91 @@
+"""The live line on standard error while something is measured.
+
+Nothing is drawn while a stage lasts: the parent sleeps while its child measures.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from bench.present import outcome
+from bench.terminal import change, draw, say
+from bench.timing import lap
+
+if TYPE_CHECKING:
+    from bench.comparison import Comparison
+    from bench.records import Job, Stage
+
+
+class Progress:
+    """One line a job: which stage, and in the end how long each took."""
+
+    def __init__(self, jobs: int | None = None) -> None:
+        self._of = "" if jobs is None else f"/{jobs}"
+        self._done = 0
+        self._live = sys.stderr.isatty()
+        self._head = ""
+        self._stages: dict[str, float] = {}
+        self._clock: Any = None
+
+    def start(self, job: Job) -> None:
+        self._done += 1
+        self._head = f"[{self._done}{self._of}] {job.model} @ {job.target.name}{_how(job)}"
+        self._stages = {}
+        if self._live:
+            draw(self._head)
+
+    def at(self, stage: Stage) -> None:
+        """A stage begins, and the one before it ends."""
+        self._end_stage()
+        self._clock = lap()
+        self._lap = self._clock.__enter__()
+        self._stage: str = stage
+        if self._live:
+            draw(f"{self._head}: {self._spent(least=0.1)}{stage} ...")
+
+    def finish(self, row: dict[str, Any]) -> None:
+        self._end_stage()
+        if self._live:
+            draw("")
+        said = f"{row['failure']['kind']}" if row["failure"] else outcome(row)
+        say(f"{self._head}: {said} ({self._spent(least=0.05).rstrip(', ') or 'at once'})")
+
+    def _end_stage(self) -> None:
+        if self._clock is not None:
+            self._clock.__exit__(None, None, None)
+            self._stages[self._stage] = self._stages.get(self._stage, 0.0) + self._lap.seconds
+            self._clock = None
+
+    def _spent(self, least: float) -> str:
+        return "".join(
+            f"{stage} {seconds:.1f} s, "
+            for stage, seconds in self._stages.items()
+            if seconds >= least
+        )
+
+
+class Pairs:
+    """How far a comparison has come."""
+
+    def __init__(self, max_seconds: float) -> None:
+        self._max_seconds = max_seconds
+        self._live = sys.stderr.isatty()
+
+    def show(self, found: Comparison) -> None:
+        if self._live:
+            draw(
+                f"pair {len(found.pairs)}, {found.seconds:.0f} of {self._max_seconds:.0f} s: "
+                f"{change(found.ratio)}"
+            )
+
+    def end(self) -> None:
+        if self._live:
+            draw("")
+
+
+def _how(job: Job) -> str:
+    """Batch and streams, where they are not 1."""
+    how = job.procedure
+    batch = f", batch {how.batch}" if how.batch > 1 else ""
+    return batch + (f", {how.streams} streams" if how.streams > 1 else "")

@@ -1,0 +1,59 @@
+"""How anything is said in a terminal: tables on standard output, lines for people on standard
+error, numbers and changes in words."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[str] = (),
+    fold: int = 0,
+) -> None:
+    """Print a table to standard output, the column `fold` folded to fit the terminal's width."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        side: Literal["left", "right"] = "right" if column in set(right) else "left"
+        grid.add_column(column, justify=side, overflow="fold", no_wrap=column != columns[fold])
+    for row in rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(grid)
+
+
+def say(text: str) -> None:
+    """A line for a person, on standard error: standard output belongs to the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def draw(text: str) -> None:
+    """Write the live line anew."""
+    from shutil import get_terminal_size
+
+    width = get_terminal_size().columns - 1
+    print(f"\r\033[K{text[:width]}", end="", file=sys.stderr, flush=True)
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, never in powers of ten."""
+    if value is None:
+        return "-"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if value >= 0.001 else f"{value:.4f}"
+
+
+def change(ratio: float) -> str:
+    """A ratio as the change that it is."""
+    return f"{100 * (ratio - 1):+.2f} %"
