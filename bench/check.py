@@ -12,6 +12,7 @@ from bench.machine import usable_threads
 from bench.records import Check, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from bench.contracts import Array, Feed, Runner, Session
@@ -32,8 +33,8 @@ LOWEST_COSINE: dict[Precision, float] = {
 INPUTS = 4
 
 
-def reference(exported: Artifact, batch: int = 1) -> AbstractContextManager[Session]:
-    """A session of the exported fp32 ONNX itself, on ONNX Runtime's CPU."""
+def reference(exported: Artifact, batch: int = 1) -> AbstractContextManager[Sequence[Session]]:
+    """One session of the exported fp32 ONNX itself, on ONNX Runtime's CPU."""
     target = Target("reference", "cpu", "ort", "fp32")
     return plugins.runner("ort").open(exported, target, batch=batch, threads=usable_threads())
 
@@ -66,10 +67,10 @@ def check(
     """
     feeds = pool[:INPUTS]
     batch = fixed_batch(model) or 1
-    with reference(exported, batch) as session:
+    with reference(exported, batch) as [session]:
         wanted = [outputs(session, feed) for feed in feeds]
     tell.at("open")
-    with runner.open(built, target, batch=batch, threads=usable_threads()) as session:
+    with runner.open(built, target, batch=batch, threads=usable_threads()) as [session]:
         tell.at("check")
         found = [outputs(session, feed) for feed in feeds]
     result = compare(wanted, found)

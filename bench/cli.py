@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import debug
-from bench.commands import cache, compare, doctor, gate, lists, results, run
+from bench.commands import cache, compare, doctor, gate, lists, results, run, throughput
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run.run)
+app.command()(throughput.throughput)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.add_typer(gate.baseline, name="baseline")

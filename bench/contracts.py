@@ -127,9 +127,10 @@ class Runner(Protocol):
         """Compile or quantize ahead of time, as far as the runtime allows it."""
 
     def open(
-        self, built: Artifact, target: Target, *, batch: int, threads: int
-    ) -> AbstractContextManager[Session]:
-        """Load the artifact on the device for that batch size, with that many CPU threads."""
+        self, built: Artifact, target: Target, *, batch: int, threads: int, streams: int = 1
+    ) -> AbstractContextManager[Sequence[Session]]:
+        """Load the artifact on the device for that batch size: as many sessions as `streams`, which
+        different threads may step at the same time, each on `threads` CPU threads of its own."""
 
 
 class Report(Protocol):

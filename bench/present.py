@@ -1,20 +1,18 @@
-"""What a person sees in the terminal: tables, one line of progress, a summary of a failure."""
+"""What a person sees of results: their tables, and what speaks against them, in words."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from bench.timing import lap
+from bench.terminal import change, number, say, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from bench.comparison import Comparison
     from bench.gate.night import Outcome
-    from bench.records import Job, Stage
 
 Row = dict[str, Any]
 
@@ -22,51 +20,76 @@ Row = dict[str, Any]
 _SPELLED_OUT = 3
 
 
-def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    right: Iterable[str] = (),
-    fold: int = 0,
-) -> None:
-    """Print a table to standard output, the column `fold` folded to fit the terminal's width."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        side: Literal["left", "right"] = "right" if column in set(right) else "left"
-        grid.add_column(column, justify=side, overflow="fold", no_wrap=column != columns[fold])
-    for row in rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(grid)
-
-
 def results(rows: Sequence[Row]) -> None:
     """A table of public results; the source and the weights that all share are said once."""
     shared = {(row["source"], row["weights"]) for row in rows}
     short = len(shared) == 1 and len(rows) > 1
+    many = any(row["batch"] * row["streams"] > 1 for row in rows)
+    last = ["images/s"] if many else ["MB"]
     table(
-        ["model", "target", "p50 ms", "±%", "top-1", "MB", "verdict"],
+        [
+            "model",
+            "target",
+            *(["batch"] if many else []),
+            "p50 ms",
+            "±%",
+            "top-1",
+            *last,
+            "verdict",
+        ],
         [
             [
                 Path(row["model"]).name if short else _model(row),
                 row["target"],
+                *([_batch(row)] if many else []),
                 *_latency(row),
                 _accuracy(row),
-                _number(row["artifact_mb"]),
+                number(row["throughput_ips" if many else "artifact_mb"]),
                 "failed" if row["failure"] else row["verdict"],
             ]
             for row in rows
         ],
-        right={"p50 ms", "±%", "top-1", "MB"},
+        right={"batch", "p50 ms", "±%", "top-1", *last},
     )
     if short:
         source, weights = shared.pop()
         print(f"all models {source}:, weights {weights}")
     sys.stdout.flush()
+
+
+def throughput(found: Row) -> None:
+    """The tries of a search, and the best of them."""
+    tried, best, bound = found["tried"], found["best"], found["max_latency_ms"]
+    table(
+        ["", "streams", "threads", "batch", "p50 ms", "p99 ms", "images/s", "verdict"],
+        [
+            [
+                "★" if row is best else "",
+                str(row["streams"]),
+                str(row["threads"] or "-"),
+                str(row["batch"]),
+                _latency(row)[0],
+                _slowest(row),
+                number(row["throughput_ips"]),
+                "failed" if row["failure"] else row["verdict"],
+            ]
+            for row in tried
+        ],
+        right={"streams", "threads", "batch", "p50 ms", "p99 ms", "images/s"},
+    )
+    what = f"{_model(tried[-1])} @ {tried[-1]['target']}"
+    limit = "" if bound is None else f" within {bound:g} ms"
+    if best:
+        print(
+            f"{what}: {number(best['throughput_ips'])} images/s{limit}, at batch {best['batch']}, "
+            f"{best['streams']} stream{'s' if best['streams'] > 1 else ''}"
+        )
+    else:
+        print(f"{what}: no valid measurement{limit}")
+    sys.stdout.flush()
+    for row in tried:
+        if failure := row["failure"]:
+            say(f"batch {row['batch']}: failed at {failure['stage']}: {failure['message']}")
 
 
 def problems(rows: Sequence[Row]) -> None:
@@ -117,81 +140,6 @@ def notes(rows: Sequence[Row]) -> None:
         say(f"note{f' ({n} results)' if n > 1 else ''}: {note}")
 
 
-def say(text: str) -> None:
-    """A line for a person, on standard error: standard output belongs to the results."""
-    print(text, file=sys.stderr, flush=True)
-
-
-class Progress:
-    """One line a job on standard error: which stage, and in the end how long each took.
-
-    Nothing is drawn while a stage lasts: the parent sleeps while its child measures.
-    """
-
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
-        self._done = 0
-        self._live = sys.stderr.isatty()
-        self._head = ""
-        self._stages: dict[str, float] = {}
-        self._clock: Any = None
-
-    def start(self, job: Job) -> None:
-        self._done += 1
-        self._head = f"[{self._done}/{self._jobs}] {job.model} @ {job.target.name}"
-        self._stages = {}
-        if self._live:
-            _draw(self._head)
-
-    def at(self, stage: Stage) -> None:
-        """A stage begins, and the one before it ends."""
-        self._end_stage()
-        self._clock = lap()
-        self._lap = self._clock.__enter__()
-        self._stage: str = stage
-        if self._live:
-            _draw(f"{self._head}: {self._spent(least=0.1)}{stage} ...")
-
-    def finish(self, row: Row) -> None:
-        self._end_stage()
-        if self._live:
-            _draw("")
-        outcome = f"{row['failure']['kind']}" if row["failure"] else _outcome(row)
-        say(f"{self._head}: {outcome} ({self._spent(least=0.05).rstrip(', ') or 'at once'})")
-
-    def _end_stage(self) -> None:
-        if self._clock is not None:
-            self._clock.__exit__(None, None, None)
-            self._stages[self._stage] = self._stages.get(self._stage, 0.0) + self._lap.seconds
-            self._clock = None
-
-    def _spent(self, least: float) -> str:
-        return "".join(
-            f"{stage} {seconds:.1f} s, "
-            for stage, seconds in self._stages.items()
-            if seconds >= least
-        )
-
-
-class Pairs:
-    """One live line on standard error: how far a comparison has come."""
-
-    def __init__(self, max_seconds: float) -> None:
-        self._max_seconds = max_seconds
-        self._live = sys.stderr.isatty()
-
-    def show(self, found: Comparison) -> None:
-        if self._live:
-            _draw(
-                f"pair {len(found.pairs)}, {found.seconds:.0f} of {self._max_seconds:.0f} s: "
-                f"{_change(found.ratio)}"
-            )
-
-    def end(self) -> None:
-        if self._live:
-            _draw("")
-
-
 def comparison(public: Row) -> None:
     """The answer of a comparison in words, and what it rests on."""
     a, b = public["a"], public["b"]
@@ -201,7 +149,7 @@ def comparison(public: Row) -> None:
             [
                 letter,
                 side["name"] + (f" ({side['python']})" if side["python"] else ""),
-                _number(side["p50_ms"]),
+                number(side["p50_ms"]),
                 side["artifact_sha256"][:12],
             ]
             for letter, side in (("A", a), ("B", b))
@@ -211,10 +159,10 @@ def comparison(public: Row) -> None:
     )
     said = public["verdict"]
     if public["ratio"] is not None:
-        said += f": B takes {public['ratio']:.4f} of A's time ({_change(public['ratio'])}"
+        said += f": B takes {public['ratio']:.4f} of A's time ({change(public['ratio'])}"
         if public["ci95"]:
             low, high = public["ci95"]
-            said += f"; 95 %: {_change(low)} to {_change(high)}"
+            said += f"; 95 %: {change(low)} to {change(high)}"
         said += f"; margin {100 * public['margin']:g} %)"
     print(f"{said}, {public['pairs']} pairs in {public['seconds']:.0f} s")
     sys.stdout.flush()
@@ -273,19 +221,8 @@ def noise(found: Row) -> None:
     say(f"the canary against itself, {threads}, {found['pairs']} pairs in {found['seconds']:.0f} s")
 
 
-def _change(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.2f} %"
-
-
-def _draw(text: str) -> None:
-    """Write the live line anew."""
-    from shutil import get_terminal_size
-
-    width = get_terminal_size().columns - 1
-    print(f"\r\033[K{text[:width]}", end="", file=sys.stderr, flush=True)
-
-
-def _outcome(row: Row) -> str:
+def outcome(row: Row) -> str:
+    """One result in a few words."""
     accuracy = f", {_accuracy(row)} %" if row["accuracy"] else ""
     return f"{_latency(row)[0]} ms{accuracy}, {row['verdict']}"
 
@@ -304,18 +241,22 @@ def _latency(row: Row) -> tuple[str, str]:
     from bench.stats import relative_half_width
 
     half_width = relative_half_width(tuple(latency["ci95_ms"]))
-    return _number(latency["p50_ms"]), f"{100 * half_width:.1f}"
+    return number(latency["p50_ms"]), f"{100 * half_width:.1f}"
+
+
+def _slowest(row: Row) -> str:
+    """The 99th percentile, or the maximum, marked as such, where there are too few samples."""
+    latency = row["latency"]
+    if latency is None:
+        return "-"
+    return number(latency["p99_ms"]) if latency["p99_ms"] else f"max {number(latency['max_ms'])}"
+
+
+def _batch(row: Row) -> str:
+    """Batch size, times streams where there are several."""
+    return f"{row['batch']}" + (f" x {row['streams']}" if row["streams"] > 1 else "")
 
 
 def _accuracy(row: Row) -> str:
     found = row["accuracy"]
     return f"{found['value']:.1f}" if found else "-"
-
-
-def _number(value: float | None) -> str:
-    """Three significant digits, never in powers of ten."""
-    if value is None:
-        return "-"
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.3g}" if value >= 0.001 else f"{value:.4f}"

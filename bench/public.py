@@ -49,6 +49,7 @@ def to_public(result: Result) -> dict[str, Any]:
         "runner": job.target.runner,
         "precision": job.target.precision,
         "batch": job.procedure.batch,
+        "streams": job.procedure.streams,
         "options": job.target.options,
         "threads": result.environment.flags.get("threads"),
         "throughput_ips": None,
@@ -84,17 +85,20 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     return {
         "latency": {
             "window": measured.window,
-            "p50_ms": float(np.median(samples)) / 1e6,
+            "p50_ms": stats.median(blocks) / 1e6,
             "ci95_ms": [bound / 1e6 for bound in interval],
             "mean_ms": float(samples.mean()) / 1e6,
             "min_ms": float(samples.min()) / 1e6,
             "p90_ms": None if p90 is None else p90 / 1e6,
             "p99_ms": None if p99 is None else p99 / 1e6,
+            "max_ms": float(samples.max()) / 1e6,
             "samples": len(samples),
             "processes": len(runs),
             "canary_ratio": canary_ratio(measured),
         },
-        "throughput_ips": how.batch / (float(samples.mean()) / 1e9),
+        # Streams are busy all the time, so that so many batches are on their way at any moment
+        # (Little 1961, "A proof for the queuing formula L = λW").
+        "throughput_ips": how.streams * how.batch / (float(samples.mean()) / 1e9),
         "load_ms": float(np.median([run.load_ns for run in runs])) / 1e6,
         "first_ms": float(np.median([run.first_ns for run in runs])) / 1e6,
         "peak_rss_mb": max(run.peak_rss_bytes for run in runs) / _MB,

@@ -96,9 +96,11 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Procedure:
     """How to measure. Times in seconds, of samples over all processes where nothing else is said;
-    `rel_error` is the wanted half-width of the 95 % interval of the median, as a share of it."""
+    `rel_error` is the wanted half-width of the 95 % interval of the median, as a share of it.
+    `streams` copies of the network work at the same time, each on `threads` CPU threads."""
 
     batch: int = 1
+    streams: int = 1
     window: Window = "device"
     processes: int = 5
     min_seconds: float = 3.0
@@ -195,7 +197,8 @@ class ProcessRun:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Raw samples, grouped process > block > sample. One sample is one batch. `wall_ns` is the time
+    """Raw samples, grouped process > block > sample. One sample is one batch; a
+    block of several streams has the samples of all of them. `wall_ns` is the time
     from the first load to the last block, with the pauses between processes. `canary` is the sha256
     of the canary that was built for this target: only ratios to the same canary compare."""
 

@@ -55,7 +55,7 @@ def measure(
                 for i in order:
                     sampled = children[i].ask(Block(seconds), Sampled, deadline)
                     taken[i].append(sampled)
-                    spent += max(seconds, sum(sampled.block_ns) / 1e9)
+                    spent += max(seconds, sum(sampled.block_ns) / how.streams / 1e9)
                 if len(taken[0]) >= MIN_ROUNDS and spent >= min(look_at, how.max_seconds):
                     stop = _stop(taken, how, spent)
                     look_at = spent * GROWTH

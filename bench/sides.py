@@ -93,6 +93,7 @@ def recorded(result: Result, procedure: Procedure) -> Asked:
     procedure = replace(
         procedure,
         batch=how.batch,
+        streams=how.streams,
         window=how.window,
         threads=procedure.threads or how.threads,
     )
@@ -100,8 +101,9 @@ def recorded(result: Result, procedure: Procedure) -> Asked:
 
 
 def same_conditions(a: Asked, b: Asked) -> tuple[Asked, Asked]:
-    """Both sides at one batch, window and number of threads: those of the recorded one, where one
-    is. Raises UsageError where two recorded ones differ, for that ratio would mean nothing."""
+    """Both sides at one batch, window and number of streams and threads: those of the recorded
+    one, where one is. Raises UsageError where two recorded ones differ, for that ratio would mean
+    nothing."""
     if a.recorded and b.recorded:
         if _conditions(a) != _conditions(b):
             raise UsageError(
@@ -114,20 +116,27 @@ def same_conditions(a: Asked, b: Asked) -> tuple[Asked, Asked]:
     return (_as_measured(a, b), b) if b.recorded else (a, b)
 
 
-def _conditions(asked: Asked) -> tuple[int, str, int | None]:
+def _conditions(asked: Asked) -> tuple[int, int, str, int | None]:
     how = asked.job.procedure
-    return how.batch, how.window, how.threads
+    return how.batch, how.streams, how.window, how.threads
 
 
 def _in_words(asked: Asked) -> str:
-    batch, window, threads = _conditions(asked)
-    return f"batch {batch}, window {window}, {threads or 'default'} threads"
+    batch, streams, window, threads = _conditions(asked)
+    at_once = f"{streams} streams, " if streams > 1 else ""
+    return f"batch {batch}, {at_once}window {window}, {threads or 'default'} threads"
 
 
 def _as_measured(asked: Asked, like: Asked) -> Asked:
-    batch, window, threads = _conditions(like)
-    how = replace(asked.job.procedure, batch=batch, window=window, threads=threads)  # type: ignore[arg-type]
-    return replace(asked, job=replace(asked.job, procedure=how))
+    how = like.job.procedure
+    alike = replace(
+        asked.job.procedure,
+        batch=how.batch,
+        streams=how.streams,
+        window=how.window,
+        threads=how.threads,
+    )
+    return replace(asked, job=replace(asked.job, procedure=alike))
 
 
 def prepare(asked: Asked, cache: Path, deadline: Deadline, *, anyway: bool) -> Side:
@@ -173,6 +182,7 @@ def to_public(side: Side, p50_ns: float | None) -> dict[str, Any]:
         "weights": side.model.weights,
         "target": side.job.target.name,
         "batch": side.job.procedure.batch,
+        "streams": side.job.procedure.streams,
         "window": side.job.procedure.window,
         "threads": side.job.procedure.threads,
         "result": result_id(side.asked.recorded) if side.asked.recorded else None,

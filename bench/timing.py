@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -164,3 +165,25 @@ class Stopwatch:
         if min(taken) <= 0:
             raise StageError("clock", "the clock stood still or went back: no time can be told")
         return taken
+
+
+class Streams:
+    """Several stopwatches at the same time, each with a session and a thread of its own: what a
+    server with so many workers sees. A block has the samples of all."""
+
+    def __init__(self, stopwatches: Sequence[Stopwatch]) -> None:
+        self._stopwatches = stopwatches
+        self._threads = ThreadPoolExecutor(len(stopwatches))
+        self.sample = stopwatches[0].sample
+
+    def warm_up(self, seconds: float) -> tuple[list[int], bool]:
+        """All of them together, until each has settled (`Stopwatch.warm_up`)."""
+        taken = list(self._threads.map(lambda one: one.warm_up(seconds), self._stopwatches))
+        return [ns for samples, _ in taken for ns in samples], all(stable for _, stable in taken)
+
+    def block(self, seconds: float) -> tuple[list[int], list[int]]:
+        """As `Stopwatch.block`, all of them together."""
+        taken = list(self._threads.map(lambda one: one.block(seconds), self._stopwatches))
+        dropped = [ns for early, _ in taken for ns in early]
+        # The last call of each may have run when others had finished already: too fast.
+        return dropped, [ns for _, samples in taken for ns in samples[:-1] or samples]

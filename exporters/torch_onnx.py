@@ -133,7 +133,7 @@ def _parity(
         result = module(*example)
     wanted = [result] if isinstance(result, torch.Tensor) else list(_tensors(result))
     feed = {name: tensor.numpy() for name, tensor in zip(names, example, strict=True)}
-    with reference(written, batch=len(example[0])) as session:
+    with reference(written, batch=len(example[0])) as [session]:
         found = outputs(session, feed)
     if len(wanted) != len(found):
         raise StageError(

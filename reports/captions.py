@@ -35,7 +35,7 @@ def subtitle(group: Group, drawn: Sequence[Row]) -> str:
     return (
         f"{count(networks, 'network')} on {count(targets, 'target')} · "
         f"{shorten(group.metric, 30)} on {shorten(group.dataset, 40)} · "
-        f"{setup(group.batch, group.threads)} · up and left is better"
+        f"{setup(group.batch, group.streams, group.threads)} · up and left is better"
     )
 
 
@@ -52,14 +52,20 @@ def caption(group: Group, drawn: Sequence[Row], rows: Iterable[Row]) -> list[str
     return [
         f"Hardware: {_machines(drawn)}. Runtimes: {runtimes(drawn)}. Measured {days(drawn)}.",
         f"Accuracy: {shorten(group.metric, 30)} on {shorten(group.dataset, 40)}, {images} images. "
-        f"Latency: median of {setup(group.batch, group.threads)}, {window(group.window)}.",
+        f"Latency: median of {setup(group.batch, group.streams, group.threads)}, "
+        f"{window(group.window)}.",
         ". ".join(notes) + ".",
     ]
 
 
-def setup(batch: int, threads: int) -> str:
-    """Batch size and, where they are known, CPU threads."""
-    return f"batch {batch}, {count(threads, 'thread')}" if threads else f"batch {batch}"
+def setup(batch: int, streams: int, threads: int) -> str:
+    """Batch size, streams where there are several, and CPU threads where they are known."""
+    words = [f"batch {batch}"]
+    if streams > 1:
+        words.append(f"{streams} streams")
+    if threads:
+        words.append(count(threads, "thread") + (" each" if streams > 1 else ""))
+    return ", ".join(words)
 
 
 def window(name: str) -> str:
@@ -132,7 +138,7 @@ def file_names(groups: Sequence[Group]) -> list[str]:
     """A file name without ending for each chart: the hardware, and what else differs."""
     differing = [
         key
-        for key in ("window", "batch", "threads", "metric", "dataset")
+        for key in ("window", "batch", "streams", "threads", "metric", "dataset")
         if len({getattr(group, key) for group in groups}) > 1
     ]
     names: list[str] = []

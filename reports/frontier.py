@@ -23,6 +23,7 @@ class Group:
     hardware: str
     window: str
     batch: int
+    streams: int
     threads: int
     metric: str
     dataset: str
@@ -72,6 +73,7 @@ def group_of(row: Row) -> Group:
         hardware(row),
         one_line(row["latency"]["window"]),
         row["batch"],
+        row["streams"],
         threads(row),
         one_line(accuracy["metric"]),
         one_line(accuracy["dataset"]),
@@ -119,13 +121,14 @@ def by_latency(row: Row) -> tuple[Any, ...]:
 def undrawn(rows: Iterable[Row], group: Group, drawn: Sequence[Row]) -> dict[str, int]:
     """How many networks on targets are missing from a chart, by reason.
 
-    A row counts when it could have stood there (same hardware and batch; same window, threads,
-    metric and dataset where it got so far) and nothing of the same network and target stands there.
+    A row counts when it could have stood there (same hardware, batch and streams; same window,
+    threads, metric and dataset where it got so far) and nothing of the same network and target
+    stands there.
     """
 
     def could(row: Row) -> bool:
         latency, accuracy = row["latency"], row["accuracy"]
-        got = {"hardware": hardware(row), "batch": row["batch"]}
+        got = {"hardware": hardware(row), "batch": row["batch"], "streams": row["streams"]}
         if latency:
             got |= {"window": one_line(latency["window"]), "threads": threads(row)}
         if accuracy:

@@ -68,20 +68,23 @@ class Table:
 def markdown(rows: Sequence[Row]) -> str:
     """The newest result of each network on each target, grouped by hardware, fast first; then what
     could not be measured."""
-    sections: defaultdict[tuple[str, str, int, int], list[Row]] = defaultdict(list)
+    sections: defaultdict[tuple[tuple[str, str], tuple[int, int, int]], list[Row]] = defaultdict(
+        list
+    )
     for row in rows:
         if row["status"] == "ok" and row["latency"]:
-            key = (hardware(row), row["latency"]["window"], row["batch"], threads(row))
-            sections[key].append(row)
+            where = (hardware(row), row["latency"]["window"])
+            how = (row["batch"], row["streams"], threads(row))
+            sections[where, how].append(row)
     best = _on_frontier(rows)
     lines = ["# Results", ""]
-    for (machine, inside, batch, used), found in sorted(sections.items()):
+    for ((machine, inside), how), found in sorted(sections.items()):
         shown = sorted(_current(found), key=lambda row: (_is_invalid(row), by_latency(row)))
         lines += [
             f"## {_escaped(machine)}",
             "",
             _escaped(
-                f"Latency: {setup(batch, used)}, {window(one_line(inside))}. "
+                f"Latency: {setup(*how)}, {window(one_line(inside))}. "
                 f"Runtimes: {runtimes(shown)}. Measured {days(shown)}."
             ),
             "",
@@ -204,12 +207,13 @@ def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
             **{key: row[key] for key in ("id", "started_at", "status", "verdict")},
             "on_frontier": id(row) in best,
             **{key: row[key] for key in ("model", "source", "weights", "target")},
-            **{key: row[key] for key in ("hardware", "runner", "precision", "batch", "threads")},
+            **{key: row[key] for key in ("hardware", "runner", "precision")},
+            **{key: row[key] for key in ("batch", "streams", "threads")},
             "window": latency.get("window"),
             "p50_ms": timed.get("p50_ms"),
             "p50_low_ms": p50_low,
             "p50_high_ms": p50_high,
-            **{key: timed.get(key) for key in ("mean_ms", "min_ms", "p90_ms", "p99_ms")},
+            **{key: timed.get(key) for key in ("mean_ms", "min_ms", "p90_ms", "p99_ms", "max_ms")},
             **{key: latency.get(key) for key in ("samples", "processes", "canary_ratio")},
             "throughput_ips": row["throughput_ips"] if timed else None,
             **{key: row[key] for key in ("load_ms", "build_s", "first_ms", "peak_rss_mb")},

@@ -62,11 +62,12 @@ class NullRunner:
 
     @contextmanager
     def open(
-        self, built: Artifact, target: Target, *, batch: int, threads: int
-    ) -> Iterator[NullSession]:
+        self, built: Artifact, target: Target, *, batch: int, threads: int, streams: int = 1
+    ) -> Iterator[list[NullSession]]:
         _fault(target, "open")
-        with OrtRunner().open(built, target, batch=batch, threads=threads) as session:
-            yield NullSession(session, target)
+        how = {"batch": batch, "threads": threads, "streams": streams}
+        with OrtRunner().open(built, target, **how) as sessions:
+            yield [NullSession(session, target) for session in sessions]
 
 
 class NullSession:

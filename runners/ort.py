@@ -69,8 +69,9 @@ class OrtRunner:
 
     @contextmanager
     def open(
-        self, built: Artifact, target: Target, *, batch: int, threads: int
-    ) -> Iterator[OrtSession]:
+        self, built: Artifact, target: Target, *, batch: int, threads: int, streams: int = 1
+    ) -> Iterator[list[OrtSession]]:
+        """A stream is a session of its own: those of one session share its threads."""
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -82,11 +83,14 @@ class OrtRunner:
         for key, value in target.options.items():
             options.add_session_config_entry(key, str(value))
         try:
-            session = ort.InferenceSession(built.path, options, ["CPUExecutionProvider"])
+            sessions = [
+                ort.InferenceSession(built.path, options, ["CPUExecutionProvider"])
+                for _ in range(streams)
+            ]
         except Exception as error:  # its exceptions share no base class but Exception
             reason = first_line(error)
             raise StageError("not-loadable", f"ONNX Runtime refuses the model: {reason}") from error
-        yield OrtSession(session, batch, threads)
+        yield [OrtSession(session, batch, threads) for session in sessions]
 
 
 class OrtSession:

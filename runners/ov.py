@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: What is not quantized in an int8 model runs as fp32, not as bf16, so that the two differ in one
 #: thing only.
 _HINT: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+#: Properties that options of ours set.
+_OURS = {"NUM_STREAMS": "--streams", "INFERENCE_NUM_THREADS": "--threads"}
 #: How the CPU plug-in names the precisions it executes, and what must (not) be among them.
 _INT8 = {"i8", "u8"}
 _COMPUTE = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
@@ -42,8 +44,11 @@ class OpenVinoRunner:
         if strange := [key for key in target.options if not key.isupper()]:
             raise UsageError(
                 f"the openvino runner has no option {strange[0]!r}: its options are OpenVINO's "
-                "properties, such as NUM_STREAMS=1"
+                "properties, such as SCHEDULING_CORE_TYPE=PCORE_ONLY"
             )
+        for key, option in _OURS.items():
+            if key in target.options:
+                raise UsageError(f"{key} is set by {option}, which results are told apart by")
         if target.precision == "bf16":
             able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             if "BF16" not in able:
@@ -91,15 +96,17 @@ class OpenVinoRunner:
 
     @contextmanager
     def open(
-        self, built: Artifact, target: Target, *, batch: int, threads: int
-    ) -> Iterator[OpenVinoSession]:
+        self, built: Artifact, target: Target, *, batch: int, threads: int, streams: int = 1
+    ) -> Iterator[list[OpenVinoSession]]:
+        """Streams are those of one compiled model: two would pin themselves to the same core."""
         import openvino as ov
 
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             # Left alone, a CPU that has bf16 silently computes fp32 models in it.
             "INFERENCE_PRECISION_HINT": _HINT[target.precision],
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": threads * streams,
+            "NUM_STREAMS": streams,
             **target.options,
         }
         core = ov.Core()
@@ -112,11 +119,11 @@ class OpenVinoRunner:
             raise StageError("not-compilable", f"OpenVINO refuses the model: {reason}") from error
         executed = _executed(compiled)
         _require_precision(target.precision, executed)
-        yield OpenVinoSession(compiled, executed)
+        yield [OpenVinoSession(compiled, executed) for _ in range(streams)]
 
 
 class OpenVinoSession:
-    """One synchronous request on its own tensors. Inputs are copied into them: with another tensor
+    """A synchronous request on its own tensors. Inputs are copied into them: with another tensor
     for every call the request spends 1.5 µs in finding its way anew."""
 
     def __init__(self, compiled: Any, executed: Counter[str]) -> None:
@@ -146,7 +153,7 @@ class OpenVinoSession:
     def flags(self) -> Mapping[str, Option]:
         get = self._compiled.get_property
         return {
-            "threads": int(get("INFERENCE_NUM_THREADS")),
+            "threads": int(get("INFERENCE_NUM_THREADS")) // int(get("NUM_STREAMS")),
             "streams": int(get("NUM_STREAMS")),
             "precision_hint": get("INFERENCE_PRECISION_HINT").get_type_name(),
             "executed": " ".join(f"{name}:{n}" for name, n in self._executed.most_common()),

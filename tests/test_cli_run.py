@@ -19,7 +19,7 @@ from bench.store import Store
 from tests.conftest import QUICK, WORKED, write_network
 
 LATENCY_KEYS = {
-    "window", "p50_ms", "ci95_ms", "mean_ms", "min_ms", "p90_ms", "p99_ms", "samples",
+    "window", "p50_ms", "ci95_ms", "mean_ms", "min_ms", "p90_ms", "p99_ms", "max_ms", "samples",
     "processes", "canary_ratio",
 }  # fmt: skip
 KEYS = {
@@ -139,7 +139,8 @@ def test_wrong_arguments_exit_2_in_one_sentence(
         ([*fake, "-o", "latancy_us=3"], "latency_us"),
         ([*fake, "-o", "fault=nonsense"], "KIND@STAGE"),
         (["run", "-m", tiny_onnx, "-t", "cpu-ort-fp32", "-o", "streams=1"], "session config"),
-        (["run", "-m", tiny_onnx, "-t", "cpu-openvino-fp32", "-o", "streams=1"], "NUM_STREAMS"),
+        (["run", "-m", tiny_onnx, "-t", "cpu-openvino-fp32", "-o", "streams=1"], "SCHEDULING_CORE"),
+        (["run", "-m", tiny_onnx, "-t", "cpu-openvino-fp32", "-o", "NUM_STREAMS=2"], "--streams"),
         ([*fake, "--weights", "random"], "its own weights"),
         ([*fake, "--batch", "0"], "batch"),
         ([*fake, "--store", "nonsense://x"], "store"),

@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -299,8 +300,8 @@ def test_a_runner_computes_what_the_network_computes(
         {"input": rng.standard_normal((batch, 3, 16, 16)).astype(np.float32)} for _ in range(3)
     ]
     with (
-        reference(onnx, batch) as wanted,
-        runner.open(built, runnable, batch=batch, threads=1) as session,
+        reference(onnx, batch) as [wanted],
+        runner.open(built, runnable, batch=batch, threads=1) as [session],
     ):
         assert_fits(session, contracts.Session)
         assert [spec.name for spec in session.inputs] == ["input"]
@@ -317,12 +318,36 @@ def test_a_runner_computes_what_the_network_computes(
         assert all(type(value) in (str, int, float, bool) for value in flags.values())
 
 
+def test_streams_do_not_mix_what_they_compute(
+    runnable: Target, onnx: Artifact, tmp_path: Path
+) -> None:
+    runner = plugins.runner(runnable.runner)
+    built = runner.build(onnx, runnable, NoCalibration(), tmp_path)
+    rng = np.random.default_rng(0)
+    feeds = [{"input": rng.standard_normal((1, 3, 16, 16)).astype(np.float32)} for _ in range(2)]
+
+    def repeat(session: contracts.Session, feed: contracts.Feed) -> Any:
+        session.stage(feed)
+        for _ in range(20):
+            session.step()
+        return np.array(session.fetch()[0])
+
+    with (
+        reference(onnx) as [wanted],
+        runner.open(built, runnable, batch=1, threads=1, streams=2) as sessions,
+        ThreadPoolExecutor(2) as both,
+    ):
+        found = list(both.map(repeat, sessions, feeds))
+        for feed, output in zip(feeds, found, strict=True):
+            np.testing.assert_allclose(output, repeat(wanted, feed), rtol=1e-3, atol=1e-4)
+
+
 def test_a_runner_leaves_its_inputs_alone(runnable: Target, onnx: Artifact, tmp_path: Path) -> None:
     runner = plugins.runner(runnable.runner)
     before = Path(onnx.path).read_bytes()
     built = runner.build(onnx, runnable, NoCalibration(), tmp_path)
     values = np.ones((1, 3, 16, 16), np.float32)
-    with runner.open(built, runnable, batch=1, threads=1) as session:
+    with runner.open(built, runnable, batch=1, threads=1) as [session]:
         session.stage({"input": values})
         session.step()
         session.fetch()

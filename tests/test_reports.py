@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import reporting
 from bench.errors import Unavailable, UsageError
 from reports import chart, scales
 from reports.captions import caption, file_names, labels, shorten
@@ -72,6 +73,7 @@ def row(
         "runner": runner,
         "precision": precision,
         "batch": 1,
+        "streams": 1,
         "threads": 2,
         "latency": {
             "window": "device",
@@ -81,6 +83,7 @@ def row(
             "min_ms": ms * 0.9,
             "p90_ms": ms * 1.2,
             "p99_ms": None,
+            "max_ms": ms * 1.9,
             "samples": 900,
             "processes": 3,
             "canary_ratio": None,
@@ -229,6 +232,7 @@ def test_only_measured_rows_are_drawn() -> None:
         {"hardware": "Tesla T4"},
         {"window": "io"},
         {"batch": 8},
+        {"streams": 2},
         {"threads": 1},
         {"metric": "top-5"},
         {"dataset": "other"},
@@ -450,6 +454,16 @@ def test_no_accuracy_at_all_is_no_chart_but_a_table(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     [path] = Table().render(rows, tmp_path, "md")
     assert "builtin:net.random" in path.read_text()
+
+
+def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+    written, left_out = reporting.write([row(verdict="INVALID")], tmp_path, None)
+    assert {path.suffix for path in written} == {".csv", ".md"}
+    [(reason, formats)] = left_out.items()
+    assert formats == ["png", "svg", "pdf"]
+    assert "1 invalid): measure again" in reason
+    with pytest.raises(UsageError, match="1 invalid"):
+        reporting.write([row(verdict="INVALID")], tmp_path, ["svg", "md"])
 
 
 @pytest.mark.parametrize("report", [Chart(), Table()])

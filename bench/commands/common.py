@@ -23,6 +23,27 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images a step.")]
+ModelOption = Annotated[
+    list[str],
+    typer.Option("--model", "-m", help="source:name[.weights], a file, a name or a glob."),
+]
+TargetOption = Annotated[
+    list[str], typer.Option("--target", "-t", help="A target's name, or a glob.")
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option("--weights", help="pretrained, random, or a file (safetensors or state dict)."),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="CPU threads; default: the usable physical cores."),
+]
+RunnerOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", help="KEY=VALUE for the target's runner."),
+]
+
 
 def open_cache() -> Cache:
     from bench.cache import Cache, default_root

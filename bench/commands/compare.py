@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bench import debug
+from bench import debug, terminal
 from bench.commands.common import (
+    BatchOption,
     JsonOption,
+    RunnerOption,
     StoreOption,
+    ThreadsOption,
+    WeightsOption,
     open_cache,
     open_store,
     print_json,
@@ -25,21 +29,16 @@ def compare(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Target of a side that names none.")
     ] = None,
-    weights: Annotated[str, typer.Option(help="pretrained, random, or a file.")] = "pretrained",
+    weights: WeightsOption = "pretrained",
     margin: Annotated[
         float, typer.Option(help="The smallest change that matters, a share: 0.02 is 2 %.")
     ] = 0.02,
     max_seconds: Annotated[
         float, typer.Option(min=1, help="Give up after so long: UNSURE.")
     ] = 60.0,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: the usable physical cores.")
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-o", help="KEY=VALUE for the target's runner."),
-    ] = None,
+    batch: BatchOption = 1,
+    threads: ThreadsOption = None,
+    option: RunnerOption = None,
     python_a: Annotated[
         str | None, typer.Option(help="Another interpreter for A: another runtime version.")
     ] = None,
@@ -53,13 +52,14 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two sides in turns: B's time over A's, and FASTER, SLOWER, SAME or UNSURE."""
-    from bench import comparison, present, sides
+    from bench import comparison, present, progress, sides
     from bench.timing import Deadline
 
     if not 0 < margin < 1:
         raise UsageError(f"--margin {margin} is no share between 0 and 1")
     if not max_seconds < float("inf"):
         raise UsageError(f"--max-seconds {max_seconds} is no number of seconds")
+    results, cache = open_store(store), open_cache()
     procedure = replace(comparison.PROCEDURE, batch=batch, threads=threads)
     asked = [
         replace(
@@ -69,8 +69,8 @@ def compare(
                 weights=weights,
                 options=runner_options(option or []),
                 procedure=procedure,
-                store=open_store(store),
-                cache=open_cache(),
+                store=results,
+                cache=cache,
             ),
             python=python,
         )
@@ -78,16 +78,16 @@ def compare(
     ]
     asked = list(sides.same_conditions(*asked))
     deadline = Deadline.after(procedure.timeout_seconds)
-    prepared = [sides.prepare(side, open_cache().root, deadline, anyway=anyway) for side in asked]
+    prepared = [sides.prepare(side, cache.root, deadline, anyway=anyway) for side in asked]
     rules = comparison.Rules(margin, max_seconds, seed=seed)
-    progress = present.Pairs(max_seconds)
+    live = progress.Pairs(max_seconds)
     try:
-        found = comparison.compare(prepared[0], prepared[1], rules, progress.show)
+        found = comparison.compare(prepared[0], prepared[1], rules, live.show)
     except KeyboardInterrupt:
-        progress.end()
-        present.say("bench: interrupted: there is no answer")
+        live.end()
+        terminal.say("bench: interrupted: there is no answer")
         raise typer.Exit(130) from None
-    progress.end()
+    live.end()
     if found.failure:
         debug.details(found.failure.details)
     public = comparison.to_public(found)

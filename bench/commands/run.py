@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from math import isfinite
 from pathlib import Path
@@ -9,10 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import debug
+from bench import debug, terminal
 from bench.commands.common import (
     JsonOption,
+    ModelOption,
+    RunnerOption,
     StoreOption,
+    TargetOption,
+    ThreadsOption,
+    WeightsOption,
     open_cache,
     open_store,
     print_json,
@@ -27,16 +33,9 @@ class WindowChoice(str, Enum):
 
 
 def run(
-    model: Annotated[
-        list[str],
-        typer.Option("--model", "-m", help="source:name[.weights], a file, a name or a glob."),
-    ],
-    target: Annotated[
-        list[str], typer.Option("--target", "-t", help="A target's name, or a glob.")
-    ],
-    weights: Annotated[
-        str, typer.Option(help="pretrained, random, or a file (safetensors or state dict).")
-    ] = "pretrained",
+    model: ModelOption,
+    target: TargetOption,
+    weights: WeightsOption = "pretrained",
     data: Annotated[
         Path | None, typer.Option(help="Folder of labelled images to measure accuracy on.")
     ] = None,
@@ -46,13 +45,16 @@ def run(
     calibration: Annotated[
         int, typer.Option(min=1, help="Calibrate int8 on at most so many images.")
     ] = 256,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 1,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Images a step; several: a row for each.  [1]")
+    ] = None,
+    streams: Annotated[
+        int, typer.Option(min=1, help="Copies of the network at work at the same time.")
+    ] = 1,
     window: Annotated[
         WindowChoice, typer.Option(help="What is timed: the step, or copies in and out too.")
     ] = WindowChoice.device,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: the usable physical cores.")
-    ] = None,
+    threads: ThreadsOption = None,
     processes: Annotated[int, typer.Option(min=1, help="Fresh processes, measured in turns.")] = 5,
     min_seconds: Annotated[
         float, typer.Option(min=0.01, help="Seconds of samples at least, over all processes.")
@@ -66,10 +68,7 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds one job may take in all.")
     ] = 1800.0,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-o", help="KEY=VALUE for the target's runner."),
-    ] = None,
+    option: RunnerOption = None,
     anyway: Annotated[
         bool, typer.Option(help="Run on other hardware than the target's; recorded as what it is.")
     ] = False,
@@ -78,7 +77,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and accuracy of models on targets: one row for every pair."""
-    from bench import campaign, catalog, pipeline, present, targets
+    from bench import campaign, catalog, pipeline, progress, targets
     from bench import data as datasets
     from bench.records import Data, Job, Procedure
 
@@ -90,7 +89,7 @@ def run(
     chosen = targets.select(target, runner_options(option or []))
     models = catalog.resolve(model, open_cache())
     procedure = Procedure(
-        batch=batch,
+        streams=streams,
         window=window.value,
         processes=processes,
         min_seconds=min_seconds,
@@ -100,21 +99,26 @@ def run(
         timeout_seconds=timeout,
     )
     labelled = Data(str(data.resolve()) if data else None, limit, calibration)
-    jobs = [Job(each, on, weights, procedure, labelled) for each in models for on in chosen]
-    progress = present.Progress(len(jobs))
+    jobs = [
+        Job(each, on, weights, replace(procedure, batch=images), labelled)
+        for each in models
+        for on in chosen
+        for images in dict.fromkeys(batch or [1])
+    ]
+    live = progress.Progress(len(jobs))
     settings = pipeline.Settings(
         cache=open_cache().root,
         fresh=no_cache,
         anyway=anyway,
-        on_stage=progress.at,
+        on_stage=live.at,
         on_details=debug.details,
     )
-    finished = campaign.Campaign(open_store(store), settings, progress.start, progress.finish)
+    finished = campaign.Campaign(open_store(store), settings, live.start, live.finish)
     try:
         finished.run(jobs)
         status = campaign.exit_status(finished.rows)
     except KeyboardInterrupt:
-        present.say(f"\nbench: interrupted; {len(finished.rows)} of {len(jobs)} jobs are stored")
+        terminal.say(f"\nbench: interrupted; {len(finished.rows)} of {len(jobs)} jobs are stored")
         status = 130
     finally:
         _print_results(finished.rows, as_json, several=len(jobs) > 1)

@@ -47,13 +47,13 @@ def evaluate(request: Evaluate, tell: Teller) -> Accuracy:
     batch = fixed_batch(model) or BATCH
 
     def of_reference(_: Path) -> list[list[int]]:
-        with reference(request.exported, batch) as session:
+        with reference(request.exported, batch) as [session]:
             return _predict(session, model, dataset, job.data.limit, batch)
 
     def of_artifact(_: Path) -> list[list[int]]:
-        with runner.open(
-            request.built, job.target, batch=batch, threads=usable_threads()
-        ) as session:
+        with runner.open(request.built, job.target, batch=batch, threads=usable_threads()) as [
+            session
+        ]:
             return _predict(session, model, dataset, job.data.limit, batch)
 
     wanted, _ = cache.get_or_make(

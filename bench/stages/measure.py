@@ -18,6 +18,7 @@ from bench.messages import Block, Measure, Observed, Sampled, Warmed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bench.contracts import Runner
     from bench.messages import Command
     from bench.teller import Teller
 
@@ -38,18 +39,21 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
     next(commands)
     tell.at("open")
     with ExitStack() as opened:
-        threads = how.threads or usable_threads()
-        pin(threads)
+        threads = how.threads or max(1, usable_threads() // how.streams)
+        pin(threads * how.streams)
         with timing.lap() as load:
-            session = opened.enter_context(
-                runner.open(built, job.target, batch=how.batch, threads=threads)
+            sessions = opened.enter_context(
+                runner.open(
+                    built, job.target, batch=how.batch, threads=threads, streams=how.streams
+                )
             )
         tell.at("time")
-        stopwatch = timing.Stopwatch(session, pool, how.window)
+        stopwatches = [timing.Stopwatch(session, pool, how.window) for session in sessions]
+        stopwatch = stopwatches[0] if how.streams == 1 else timing.Streams(stopwatches)
         first = stopwatch.sample()
         warmup, stable = stopwatch.warm_up(how.warmup_seconds)
         peak_rss_bytes = _peak_rss_bytes()  # the network's own: the canary comes after
-        beside = _open_canary(request, opened, threads)
+        beside = _open_canary(request, runner, opened, threads)
         timing.rest()
         tell.done(Warmed(load.ns, first, tuple(warmup), stable))
         watch = Watch()
@@ -63,21 +67,21 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
             if sung:
                 timing.rest()
             tell.done(Sampled(tuple(dropped), tuple(block), tuple(sung)))
-        flags = dict(session.flags())
+        flags = dict(sessions[0].flags())
     require_intact(built)  # the user's own file may have been written to meanwhile
     seen = environment(job.target, request.packages, flags)
     return Observed(seen, peak_rss_bytes, watch.total)
 
 
-def _open_canary(request: Measure, opened: ExitStack, threads: int) -> timing.Stopwatch | None:
+def _open_canary(
+    request: Measure, runner: Runner, opened: ExitStack, threads: int
+) -> timing.Stopwatch | None:
     """The canary, warm, on the same runner and threads; always at batch 1 and window `device`."""
     if request.canary is None:
         return None
-    target = request.job.target
-    runner = plugins.runner(target.runner)
     try:
-        session = opened.enter_context(
-            runner.open(request.canary.built, target, batch=1, threads=threads)
+        [session] = opened.enter_context(
+            runner.open(request.canary.built, request.job.target, batch=1, threads=threads)
         )
     except BenchError:  # a runner's own limits must not cost the model its number
         return None

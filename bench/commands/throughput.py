@@ -1,0 +1,86 @@
+"""`bench throughput`: the most images a second, under a latency bound."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Annotated, Any
+
+import typer
+
+from bench import debug, terminal
+from bench.commands.common import (
+    JsonOption,
+    ModelOption,
+    RunnerOption,
+    StoreOption,
+    TargetOption,
+    ThreadsOption,
+    WeightsOption,
+    open_cache,
+    open_store,
+    print_json,
+    runner_options,
+)
+from bench.errors import UsageError
+
+
+def throughput(
+    model: ModelOption,
+    target: TargetOption,
+    weights: WeightsOption = "pretrained",
+    max_latency: Annotated[
+        float | None,
+        typer.Option(help="Milliseconds that the slowest calls (p99) may take; none: any."),
+    ] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="The largest batch to try.")] = 64,
+    threads: ThreadsOption = None,
+    processes: Annotated[int, typer.Option(min=1, help="Fresh processes of each try.")] = 3,
+    min_seconds: Annotated[
+        float, typer.Option(min=0.01, help="Seconds of samples of each try, at least.")
+    ] = 1.0,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.01, help="Stop a try after so many seconds of samples.")
+    ] = 3.0,
+    option: RunnerOption = None,
+    anyway: Annotated[
+        bool, typer.Option(help="Run on other hardware than the target's; recorded as what it is.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the batch size and the number of streams with the most images a second."""
+    from bench import campaign, catalog, pipeline, present, progress, targets
+    from bench import throughput as searching
+    from bench.records import Job, Procedure
+
+    if max_latency is not None and not 0 < max_latency < float("inf"):
+        raise UsageError(f"--max-latency {max_latency} is no number of milliseconds")
+    if not (isfinite(min_seconds) and isfinite(max_seconds)):
+        raise UsageError("--min-seconds and --max-seconds have to be numbers of seconds")
+    chosen = targets.select(target, runner_options(option or []))
+    models = catalog.resolve(model, open_cache())
+    how = Procedure(
+        threads=threads, processes=processes, min_seconds=min_seconds, max_seconds=max_seconds
+    )
+    jobs = [Job(each, on, weights, how) for each in models for on in chosen]
+    live = progress.Progress()
+    settings = pipeline.Settings(
+        cache=open_cache().root, anyway=anyway, on_stage=live.at, on_details=debug.details
+    )
+    trying = campaign.Campaign(open_store(store), settings, live.start, live.finish)
+    found: list[dict[str, Any]] = []
+    status = 0
+    try:
+        for job in jobs:
+            rows = searching.search(job, trying, max_latency_ms=max_latency, max_batch=max_batch)
+            found.append(searching.to_public(rows, max_latency))
+    except KeyboardInterrupt:
+        terminal.say(f"\nbench: interrupted; {len(trying.rows)} results are stored")
+        status = 130
+    present.notes(trying.rows)
+    if as_json:
+        print_json(found if len(jobs) > 1 else found[0] if found else None)
+    else:
+        for each in found:
+            present.throughput(each)
+    raise typer.Exit(status or max(map(searching.exit_status, found)))

@@ -1,0 +1,118 @@
+"""The search for the most images a second, on the null runner; streams on real runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import timing
+from bench.records import Job, Procedure, Target
+from bench.throughput import splits
+from tests.conftest import write_network
+
+SEARCH = ["--processes", "2", "--min-seconds", "0.05", "--max-seconds", "0.05", "--max-batch", "4"]
+
+
+def search(bench: Any, *arguments: str | Path) -> Any:
+    return bench("throughput", *arguments, *SEARCH, "--json")
+
+
+def test_the_largest_batch_that_helps_is_found(bench: Any, tiny_onnx: Path) -> None:
+    ran = search(bench, "-m", tiny_onnx, "-t", "null-fp32", "-o", "latency_us=500")
+    found = ran.json
+    one = [row for row in found["tried"] if row["streams"] == 1]
+    assert [row["batch"] for row in one] == [1, 2, 4]
+    assert {row["streams"] for row in found["tried"]} == {1, 2, 4}
+    best = found["best"]
+    if best:  # the null runner takes as long for four images as for one
+        assert ran.status == 0
+        assert best["batch"] == 4
+        valid = [row for row in found["tried"] if row["verdict"] != "INVALID"]
+        assert best["throughput_ips"] == max(row["throughput_ips"] for row in valid)
+    else:
+        assert ran.status == 6
+    stored = bench("export").out.splitlines()
+    assert len(stored) == len(found["tried"])
+
+
+def test_nothing_keeps_an_impossible_bound(bench: Any, tiny_onnx: Path) -> None:
+    ran = search(bench, "-m", tiny_onnx, "-t", "null-fp32", "--max-latency", "0.01")
+    assert ran.status == 1
+    assert ran.json["best"] is None
+    assert {row["batch"] for row in ran.json["tried"]} == {1}  # more would only take longer
+    shown = bench(
+        "throughput", "-m", tiny_onnx, "-t", "null-fp32", "--max-latency", "0.01", *SEARCH
+    )
+    assert "no valid measurement within 0.01 ms" in shown.out
+
+
+def test_a_network_of_fixed_batch_is_tried_at_that(bench: Any, tmp_path: Path) -> None:
+    fixed = write_network(tmp_path / "fixed.onnx", batch=1)
+    found = search(bench, "-m", fixed, "-t", "cpu-ort-fp32", "--threads", "1").json
+    first, second = found["tried"]
+    assert first["failure"] is None
+    assert second["failure"]["kind"] == "fixed-batch"
+
+
+@pytest.mark.parametrize(
+    ("threads", "tried"), [(1, [(1, 1)]), (6, [(1, 6), (2, 3), (3, 2), (6, 1)])]
+)
+def test_a_cpu_is_split_among_streams_without_a_rest(
+    threads: int, tried: list[tuple[int, int]]
+) -> None:
+    target = Target("x", "cpu", "ort", "fp32")
+    assert list(splits(Job("x", target, procedure=Procedure(threads=threads)))) == tried
+
+
+def test_what_cannot_run_is_said_as_by_run(bench: Any, tiny_onnx: Path) -> None:
+    ran = search(bench, "-m", tiny_onnx, "-t", "t4-int8")
+    assert ran.status == 3
+    assert all(row["failure"]["kind"] == "unavailable" for row in ran.json["tried"])
+
+
+@pytest.mark.parametrize("bound", ["0", "-1", "nan", "inf"])
+def test_a_bound_that_is_none_is_refused(bench: Any, tiny_onnx: Path, bound: str) -> None:
+    ran = bench("throughput", "-m", tiny_onnx, "-t", "null-fp32", f"--max-latency={bound}")
+    assert ran.status == 2
+    assert "no number of milliseconds" in ran.err
+
+
+def test_streams_take_their_samples_at_the_same_time() -> None:
+    class Sleeper:
+        inputs = ()
+
+        def stage(self, feed: Any) -> None: ...
+
+        def step(self) -> None:
+            sleep(0.002)
+
+    feeds: list[Any] = [{}]
+    with timing.lap() as taken:
+        both = timing.Streams([timing.Stopwatch(Sleeper(), feeds, "device") for _ in range(2)])  # type: ignore[arg-type]
+        _, block = both.block(0.1)
+    assert taken.seconds < 0.5
+    assert len(block) > 0.6 * 2 * 0.1 / max(0.002, float(np.median(block)) / 1e9)
+    warmup, _ = both.warm_up(0.05)
+    assert len(warmup) >= 2
+
+
+def test_a_row_of_several_streams_and_batches(bench: Any, tiny_onnx: Path) -> None:
+    quick = ["--processes", "2", "--min-seconds", "0.05", "--max-seconds", "0.05"]
+    job = ["run", "-m", tiny_onnx, "-t", "cpu-ort-fp32", "--streams", "2", "--threads", "1", *quick]
+    rows = bench(*job, "--batch", "1", "--batch", "2", "--batch", "1", "--json").json
+    assert [(row["batch"], row["streams"], row["threads"]) for row in rows] == [
+        (1, 2, 1),
+        (2, 2, 1),
+    ]
+    for row in rows:
+        latency = row["latency"]
+        of_all = 1e3 * row["batch"] * row["streams"] / latency["mean_ms"]
+        assert row["throughput_ips"] == pytest.approx(of_all)
+        assert latency["max_ms"] >= (latency["p99_ms"] or latency["p50_ms"])
+    shown = bench(*job, "--batch", "2").out
+    assert "images/s" in shown
+    assert "2 x 2" in shown
