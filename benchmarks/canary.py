@@ -40,7 +40,7 @@ ROUNDS, BLOCK_SECONDS, PAUSE_SECONDS = 12, 0.1, 3.0
 def watch(opened: ExitStack, built: Artifact, pool: list, target: str) -> timing.Stopwatch:
     (on,) = targets.select([target], {})
     runner = plugins.runner(on.runner)
-    session = opened.enter_context(runner.open(built, on, batch=1, threads=1))
+    [session] = opened.enter_context(runner.open(built, on, batch=1, threads=1))
     stopwatch = timing.Stopwatch(session, pool, "device")
     stopwatch.warm_up(0.3)
     return stopwatch

@@ -62,7 +62,7 @@ for model, target, batch in NETWORKS:
     pool = inputs.read_pool(made.timed.pool, batch)
     runner = plugins.runner(on.runner)
     with ExitStack() as opened:
-        session = opened.enter_context(runner.open(made.timed.built, on, batch=batch, threads=1))
+        [session] = opened.enter_context(runner.open(made.timed.built, on, batch=batch, threads=1))
         stopwatch = timing.Stopwatch(session, pool, "device")
         stopwatch.warm_up(0.5)
         once = bare_call(session)
