@@ -29,14 +29,15 @@ LOWEST_COSINE: dict[Precision, float] = {
     "bf16": 0.99,
     "int8": 0.8,
 }
+#: What an artifact is compared with: the exported fp32 ONNX itself, on ONNX Runtime's CPU.
+REFERENCE = Target("reference", "cpu", "ort", "fp32")
 #: Inputs compared.
 INPUTS = 4
 
 
 def reference(exported: Artifact, batch: int = 1) -> AbstractContextManager[Sequence[Session]]:
     """One session of the exported fp32 ONNX itself, on ONNX Runtime's CPU."""
-    target = Target("reference", "cpu", "ort", "fp32")
-    return plugins.runner("ort").open(exported, target, batch=batch, threads=usable_threads())
+    return plugins.runner("ort").open(exported, REFERENCE, batch=batch, threads=usable_threads())
 
 
 def fixed_batch(model: Model) -> int | None:

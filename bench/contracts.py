@@ -6,10 +6,11 @@ its own artifact, `open` reads that one. So each stage can run in its own proces
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -23,10 +24,23 @@ if TYPE_CHECKING:
     Feed = Mapping[str, Array]
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image: its name within the data, its truth (for classification the index of its
+    class; for the other tasks see `bench.accuracy`), and how to load it, which may raise StageError
+    "bad-image"."""
+
+    name: str
+    truth: Any
+    load: Callable[[], Image.Image]
+
+
 class Dataset(Protocol):
     """Labelled images, already split: what calibrates never evaluates.
 
-    `fingerprint` identifies the content and must be cheap: it is asked for on every run.
+    `fingerprint` identifies the content and must be cheap: it is asked for on every run. `classes`
+    names what truths count, where the names are known. The order of both parts is always the same,
+    and such that the first n images are a fair sample.
     """
 
     @property
@@ -36,13 +50,17 @@ class Dataset(Protocol):
     def fingerprint(self) -> str: ...
 
     @property
-    def calibration_size(self) -> int: ...
+    def classes(self) -> tuple[str, ...]: ...
 
-    def calibration(self, limit: int) -> Iterator[Image.Image]:
-        """At most `limit` images, the same ones each time."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noticed in reading the data, for the result."""
 
-    def test(self, limit: int | None) -> Iterator[tuple[Image.Image, int]]:
-        """Images with their class index, the same ones each time; all of them without a limit."""
+    @property
+    def calibration(self) -> Sequence[Sample]: ...
+
+    @property
+    def test(self) -> Sequence[Sample]: ...
 
 
 class Calibration(Protocol):

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from bench import data, timing
+from bench import datasets, timing
 from bench.cache import artifact
 from bench.errors import StageError
 from bench.preprocess import to_input
@@ -36,15 +36,32 @@ def feeds(model: Model, dataset: Dataset | None, n: int) -> Iterator[Feed]:
         for _ in range(n):
             yield {spec.name: _synthetic(spec, rng) for spec in model.inputs}
         return
-    how, name = model.preprocess, model.inputs[0].name
+    how, spec = model.preprocess, model.inputs[0]
     real = _with_images(dataset)
-    for image in real.calibration(n) if real else islice(_synthetic_images(), n):
-        yield {name: to_input(image, how)[None]}
+    for image in _images(real, n) if real else islice(_synthetic_images(), n):
+        yield {spec.name: to_input(image, how)[None].astype(spec.dtype, copy=False)}
 
 
 def _with_images(dataset: Dataset | None) -> Dataset | None:
     """The dataset, where it can spare images at all: a folder of three cannot."""
-    return dataset if dataset and dataset.calibration_size else None
+    return dataset if dataset and dataset.calibration else None
+
+
+def _images(dataset: Dataset, n: int) -> Iterator[Image.Image]:
+    """Calibration images. One that cannot be read is left out, as the evaluation does and says."""
+    read = 0
+    for sample in dataset.calibration[:n]:
+        try:
+            image = sample.load()
+        except StageError as error:
+            problem = error
+            continue
+        read += 1
+        yield image
+    if not read:
+        raise StageError(
+            "no-data", f"no calibration image of {dataset.name} can be read: {problem}"
+        )
 
 
 def write_pool(model: Model, dataset: Dataset | None, to: Path) -> Artifact:
@@ -81,18 +98,21 @@ class Calibration:
     real: bool
     n: int
     fingerprint: str
+    #: Names of the images, where they are real ones.
+    names: tuple[str, ...]
     _feeds: Callable[[], Iterator[Feed]]
 
     @classmethod
     def of(cls, model: Model, dataset: Dataset | None, n: int) -> Calibration:
         images = _with_images(dataset) if model.preprocess else None
         if images:
-            source, count = f"{images.name} calibration images", min(n, images.calibration_size)
+            source, count = f"{images.name} calibration images", min(n, len(images.calibration))
         else:
             source, count = "synthetic images" if model.preprocess else "random inputs", SYNTHETIC
-        key = [source, data.fingerprint(images), count, msgspec.to_builtins(model.preprocess)]
+        key = [source, datasets.fingerprint(images), count, msgspec.to_builtins(model.preprocess)]
         name = hashlib.sha256(msgspec.json.encode(key)).hexdigest()
-        return cls(source, bool(images), count, name, lambda: feeds(model, images, count))
+        names = tuple(sample.name for sample in images.calibration[:count]) if images else ()
+        return cls(source, bool(images), count, name, names, lambda: feeds(model, images, count))
 
     def feeds(self) -> Iterator[Feed]:
         """One image a feed, batch 1."""

@@ -16,7 +16,7 @@ import msgspec
 
 from bench import __version__
 from bench.errors import BenchError, UsageError
-from bench.messages import At, Command, Done, Failed, Found, Reply, Request
+from bench.messages import At, Command, Done, Failed, Reply, Request, Update
 from bench.records import Failure, Stage
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Child:
     def __init__(
         self,
         request: Request,
-        on_reply: Callable[[At | Found], None] = lambda _: None,
+        on_reply: Callable[[Update], None] = lambda _: None,
         *,
         python: str | None = None,
     ) -> None:
@@ -161,7 +161,7 @@ def call(
     request: Request,
     answer: type[T],
     deadline: Deadline,
-    on_reply: Callable[[At | Found], None] = lambda _: None,
+    on_reply: Callable[[Update], None] = lambda _: None,
     *,
     python: str | None = None,
 ) -> T:

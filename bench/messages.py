@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from bench.records import (
+    Accuracy,
     Artifact,
     Check,
     Environment,
@@ -75,7 +76,7 @@ class Measure(msgspec.Struct, tag=True, frozen=True):
 
 
 class Evaluate(msgspec.Struct, tag=True, frozen=True):
-    """Measure the accuracy of a built artifact; answered by an Accuracy."""
+    """Measure the accuracy of a built artifact; answered by an Evaluated."""
 
     job: Job
     model: Model
@@ -146,6 +147,13 @@ class Observed(msgspec.Struct, frozen=True):
     load: Load
 
 
+class Evaluated(msgspec.Struct, frozen=True):
+    """The accuracy, and what there is to say of the images."""
+
+    accuracy: Accuracy
+    notes: tuple[str, ...]
+
+
 class At(msgspec.Struct, tag=True, frozen=True):
     """The child has come to a stage."""
 
@@ -168,4 +176,14 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     traceback: str
 
 
-Reply = At | Found | Done | Failed
+class Progress(msgspec.Struct, tag=True, frozen=True):
+    """So many images of so many are done, at so many a second."""
+
+    done: int
+    total: int
+    rate: float
+
+
+#: What a child says on its way to an answer.
+Update = At | Found | Progress
+Reply = Update | Done | Failed

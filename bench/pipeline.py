@@ -11,14 +11,15 @@ from bench.environment import environment
 from bench.errors import Unavailable
 from bench.launch import ChildError, call
 from bench.machine import observe
-from bench.messages import At, Evaluate, Found, Prepare, Prepared
-from bench.records import Accuracy, Failure, Result
+from bench.messages import At, Evaluate, Evaluated, Prepare, Prepared, Progress
+from bench.records import Failure, Result
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bench.messages import Found, Update
     from bench.records import Job, Stage
 
 
@@ -30,6 +31,7 @@ class Settings:
     fresh: bool = False
     anyway: bool = False
     on_stage: Callable[[Stage], None] = lambda _: None
+    on_images: Callable[[Progress], None] = lambda _: None
     on_details: Callable[[str], None] = lambda _: None
 
 
@@ -52,9 +54,11 @@ def _fill(row: _Row, settings: Settings) -> None:
     job = row.result.job
     deadline = Deadline.after(job.procedure.timeout_seconds)
 
-    def on_reply(reply: At | Found) -> None:
+    def on_reply(reply: Update) -> None:
         if isinstance(reply, At):
             settings.on_stage(reply.stage)
+        elif isinstance(reply, Progress):
+            settings.on_images(reply)
         else:
             row.keep(reply)
 
@@ -70,7 +74,9 @@ def _fill(row: _Row, settings: Settings) -> None:
         row.note(prepared.accuracy_note)
         return
     evaluation = Evaluate(job, prepared.model, prepared.exported, prepared.timed.built, **where)
-    row.set(accuracy=call(evaluation, Accuracy, deadline, on_reply))
+    evaluated = call(evaluation, Evaluated, deadline, on_reply)
+    row.set(accuracy=evaluated.accuracy)
+    row.note(*evaluated.notes)
 
 
 class _Row:

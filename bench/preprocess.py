@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from bench.accuracy.geometry import placed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -21,28 +23,34 @@ _RESAMPLING = {
 
 
 def to_input(image: Image.Image, how: Preprocess) -> NDArray[np.float32]:
-    """One image as a float32 array of shape (channels, height, width).
+    """One image as a float32 array of shape (channels, height, width), or (height, width,
+    channels) where the network's layout is NHWC.
 
     Resize and crop follow torchvision's `Resize` and `CenterCrop` on PIL images, which timm's
     evaluation transform uses too: the long side is truncated, the crop offset rounded, and an
     image smaller than the crop is padded with black.
     """
-    image = image.convert(how.mode)
-    resampling = _RESAMPLING[how.interpolation]
-    if how.shorter_side is None:
-        image = image.resize((how.width, how.height), resampling)
+    image = image.convert("L" if how.mode == "L" else "RGB")
+    where = placed(image.size, how)
+    image = image.resize(where.resized, _RESAMPLING[how.interpolation])
+    if how.letterbox is None:
+        box = (-where.left, -where.top, how.width - where.left, how.height - where.top)
+        pixels = _channels_last(image.crop(box))
     else:
-        width, height = image.size
-        short = min(width, height)
-        size = (how.shorter_side * width // short, how.shorter_side * height // short)
-        image = image.resize(size, resampling)
-        left, top = _offset(size[0], how.width), _offset(size[1], how.height)
-        image = image.crop((left, top, left + how.width, top + how.height))
-    pixels = np.asarray(image, dtype=np.float32).reshape(how.height, how.width, -1)
-    scaled = (pixels / 255 - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
+        channels = len(image.getbands())
+        pixels = np.full((how.height, how.width, channels), how.pad, np.float32)
+        rows = slice(where.top, where.top + where.resized[1])
+        columns = slice(where.left, where.left + where.resized[0])
+        pixels[rows, columns] = _channels_last(image)
+    if how.mode == "BGR":
+        pixels = pixels[:, :, ::-1]
+    scaled = pixels / np.float32(how.scale)
+    scaled = (scaled - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
+    if how.layout == "NCHW":
+        scaled = scaled.transpose(2, 0, 1)
+    return np.ascontiguousarray(scaled, dtype=np.float32)
 
 
-def _offset(have: int, want: int) -> int:
-    """Where a centre crop begins; torchvision rounds a padding otherwise than a crop."""
-    return round((have - want) / 2) if have >= want else -((want - have) // 2)
+def _channels_last(image: Image.Image) -> NDArray[np.float32]:
+    width, height = image.size
+    return np.asarray(image, dtype=np.float32).reshape(height, width, -1)

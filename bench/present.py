@@ -24,6 +24,7 @@ def results(rows: Sequence[Row]) -> None:
     """A table of public results; the source and the weights that all share are said once."""
     shared = {(row["source"], row["weights"]) for row in rows}
     short = len(shared) == 1 and len(rows) > 1
+    metric = _metric(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
     last = ["images/s"] if many else ["MB"]
     table(
@@ -33,7 +34,7 @@ def results(rows: Sequence[Row]) -> None:
             *(["batch"] if many else []),
             "p50 ms",
             "±%",
-            "top-1",
+            metric,
             *last,
             "verdict",
         ],
@@ -49,7 +50,7 @@ def results(rows: Sequence[Row]) -> None:
             ]
             for row in rows
         ],
-        right={"batch", "p50 ms", "±%", "top-1", *last},
+        right={"batch", "p50 ms", "±%", metric, *last},
     )
     if short:
         source, weights = shared.pop()
@@ -113,7 +114,7 @@ def problems(rows: Sequence[Row]) -> None:
 def listing(rows: Sequence[Row]) -> None:
     """A short table of public results with their ids, to pick one by."""
     table(
-        ["id", "date", "model", "target", "p50 ms", "top-1"],
+        ["id", "date", "model", "target", "p50 ms", _metric(rows)],
         [
             [
                 row["id"],
@@ -125,7 +126,7 @@ def listing(rows: Sequence[Row]) -> None:
             ]
             for row in rows
         ],
-        right={"p50 ms", "top-1"},
+        right={"p50 ms", _metric(rows)},
         fold=2,
     )
 
@@ -174,8 +175,9 @@ def gate(outcomes: Sequence[Outcome]) -> None:
     """Every job's outcome, then the notes, then the headline."""
     from bench.gate import outputs
 
+    metric = _metric([outcome.result for outcome in outcomes if outcome.result])
     table(
-        ["", "model", "target", "p50 ms", "change", "top-1"],
+        ["", "model", "target", "p50 ms", "change", metric],
         [
             [
                 outcome.status,
@@ -187,7 +189,7 @@ def gate(outcomes: Sequence[Outcome]) -> None:
             ]
             for outcome in outcomes
         ],
-        right={"p50 ms", "change", "top-1"},
+        right={"p50 ms", "change", metric},
         fold=1,
     )
     sys.stdout.flush()
@@ -255,6 +257,12 @@ def _slowest(row: Row) -> str:
 def _batch(row: Row) -> str:
     """Batch size, times streams where there are several."""
     return f"{row['batch']}" + (f" x {row['streams']}" if row["streams"] > 1 else "")
+
+
+def _metric(rows: Sequence[Row]) -> str:
+    """What the accuracies of these rows are called, where they are all one metric."""
+    found = {row["accuracy"]["metric"] for row in rows if row["accuracy"]}
+    return found.pop().replace("top1", "top-1") if len(found) == 1 else "accuracy"
 
 
 def _accuracy(row: Row) -> str:

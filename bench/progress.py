@@ -13,6 +13,7 @@ from bench.terminal import change, draw, say
 from bench.timing import lap
 
 if TYPE_CHECKING:
+    from bench import messages
     from bench.comparison import Comparison
     from bench.records import Job, Stage
 
@@ -43,6 +44,15 @@ class Progress:
         self._stage: str = stage
         if self._live:
             draw(f"{self._head}: {self._spent(least=0.1)}{stage} ...")
+
+    def images(self, at: messages.Progress) -> None:
+        """So many images are evaluated: how many a second, and how long it still takes."""
+        if self._live:
+            left = (at.total - at.done) / at.rate if at.rate else 0.0
+            draw(
+                f"{self._head}: {self._spent(least=0.1)}{self._stage} {at.done}/{at.total}, "
+                f"{at.rate:.0f} images/s, {left:.0f} s left"
+            )
 
     def finish(self, row: dict[str, Any]) -> None:
         self._end_stage()

@@ -129,5 +129,11 @@ def _accuracy(result: Result) -> dict[str, Any] | None:
         "dataset": found.dataset,
         "fingerprint": found.fingerprint,
         "reference": found.reference,
+        "change": None if found.reference is None else found.value - found.reference,
+        "change_ci95": list(found.change_ci95) if found.change_ci95 else None,
         "agreement": found.agreement,
+        "metrics": found.metrics,
+        "reference_metrics": found.reference_metrics,
+        "subset": found.subset,
+        "skipped": found.skipped,
     }

@@ -14,6 +14,11 @@ from typing import Literal
 SCHEMA = 1
 
 Task = Literal["classification", "detection", "instance-segmentation", "segmentation"]
+#: What the outputs of a network are: `scores` a class (logits or probabilities); `boxes` ready to
+#: be used, as torchvision's detectors give them (boxes x1 y1 x2 y2, labels, scores, and masks);
+#: `yolox` undecoded and `yolo` decoded grids; `detr` scores and boxes a query; `class-map` a class
+#: a pixel, `class-scores` a score for each class of each pixel.
+Decoder = Literal["scores", "boxes", "yolox", "yolo", "detr", "class-map", "class-scores"]
 Window = Literal["device", "io"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "int8"]
 Stage = Literal[
@@ -36,19 +41,38 @@ class TensorSpec:
 class Preprocess:
     """How an image becomes the input of a network, as its weights were trained.
 
-    The image is converted to `mode`, resized, centre-cropped to (height, width), divided by 255,
-    then `mean` is taken off and the rest divided by `std`, a channel at a time.
+    The image is converted to `mode`, brought to (height, width), divided by `scale`, then `mean` is
+    taken off and the rest divided by `std`, a channel at a time.
     """
 
     height: int
     width: int
     #: Resize the shorter side to this many pixels and crop the centre; None squashes the whole
-    #: image to (height, width).
+    #: image to (height, width), or letterboxes it.
     shorter_side: int | None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
-    mode: Literal["RGB", "L"]
+    mode: Literal["RGB", "BGR", "L"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    #: Keep the shape of the image: scale it until it just fits, place it there, and fill the rest
+    #: with `pad` (a pixel value before `scale`).
+    letterbox: Literal["top-left", "center"] | None = None
+    pad: float = 114.0
+    scale: float = 255.0
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How the outputs of a network are read (`bench.accuracy.decoders`). `label_offset` is the
+    index of the first class: 1 where a background comes before it. `strides`, `score_threshold`
+    and `nms_iou` are for boxes that the network leaves undecided."""
+
+    decoder: Decoder
+    label_offset: int = 0
+    strides: tuple[int, ...] = (8, 16, 32)
+    score_threshold: float = 0.001
+    nms_iou: float = 0.65
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +100,7 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
+    output: Output | None = None
     published: Published | None = None
     weights_file: str | None = None
     notes: tuple[str, ...] = ()
@@ -116,11 +141,15 @@ class Procedure:
 @dataclass(frozen=True, slots=True)
 class Data:
     """Labelled images to measure accuracy on, and how many of them. `path` None means the data
-    that the model's source carries, where it carries any."""
+    that the model's source carries, where it carries any. `calibration` is how many images int8
+    learns its ranges from at most: of the folder `calibration_path`, else of the data. `strict`
+    makes errors of images that are odd."""
 
     path: str | None = None
     limit: int | None = None
     calibration: int = 256
+    calibration_path: str | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +240,11 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Accuracy of the artifact that was timed. `value`, `ci95`, `reference` (the fp32 ONNX on the
-    same images) and `agreement` (share of images on which both give the same class) in percent."""
+    """Accuracy of the artifact that was timed, in percent. `metric`, `value` and `ci95` are the
+    headline, `metrics` all figures; `reference` and `reference_metrics` are those of the fp32 ONNX
+    on the same images, `change_ci95` is the paired interval of value - reference in points, and
+    `agreement` how much of what they say is the same. `n` images were evaluated, those whose names
+    hash to `subset`; `skipped` others could not be read."""
 
     task: Task
     metric: str
@@ -223,6 +255,11 @@ class Accuracy:
     fingerprint: str
     reference: float | None = None
     agreement: float | None = None
+    change_ci95: tuple[float, float] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    reference_metrics: dict[str, float] = field(default_factory=dict)
+    subset: str = ""
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from bench.timing import lap
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.messages import At, Found, Prepared
+    from bench.messages import Prepared, Update
     from bench.records import Job, Procedure
     from bench.timing import Deadline
 
@@ -31,7 +31,7 @@ MIN_ROUNDS = 5
 
 
 def measure(
-    job: Job, prepared: Prepared, deadline: Deadline, on_reply: Callable[[At | Found], None]
+    job: Job, prepared: Prepared, deadline: Deadline, on_reply: Callable[[Update], None]
 ) -> tuple[Measurement, Environment]:
     """Measure until the interval of the median is as narrow as asked, or the cap is reached.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -184,3 +184,32 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     # Rounding must not leave the value itself outside.
     low, value, high = 100 * (centre - half), 100 * correct / n, 100 * (centre + half)
     return max(0.0, min(low, value)), min(100.0, max(high, value))
+
+
+def paired_difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float]:
+    """95 % interval, in percentage points, of the difference of two proportions (after - before)
+    of the same things: what changed both ways decides, as in McNemar's test (Bonett and Price 2012,
+    "Adjusted Wald confidence interval for a difference of binomial proportions based on paired
+    data", formula 4)."""
+    n = len(before)
+    gained = (int((after & ~before).sum()) + 1) / (n + 2)
+    lost = (int((before & ~after).sum()) + 1) / (n + 2)
+    half = Z95 * sqrt((gained + lost - (gained - lost) ** 2) / (n + 2))
+    low, value, high = (
+        gained - lost - half,
+        float(after.mean() - before.mean()),
+        gained - lost + half,
+    )
+    return 100 * max(-1.0, min(low, value)), 100 * min(1.0, max(high, value))
+
+
+def bootstrap(
+    figure: Callable[[NDArray[np.int64]], float], n: int, value: float, repeats: int = 500
+) -> tuple[float, float]:
+    """95 % percentile interval of a figure of n things, by drawing them anew with replacement;
+    `figure` takes how often each was drawn, `value` is it with each once and is never outside
+    (Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13)."""
+    rng = np.random.default_rng(0)
+    drawn = [figure(rng.multinomial(n, np.full(n, 1 / n))) for _ in range(repeats)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return min(float(low), value), max(float(high), value)

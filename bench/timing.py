@@ -77,6 +77,12 @@ class Deadline:
         return max(0.0, (self.at_ns - _clock()) / 1e9)
 
 
+def stopclock() -> Callable[[], float]:
+    """What tells the seconds since it was made, whenever it is asked."""
+    start = _clock()
+    return lambda: (_clock() - start) / 1e9
+
+
 def spin(ns: int) -> None:
     """Keep the CPU busy for `ns`, as a fake device does."""
     end = _clock() + ns

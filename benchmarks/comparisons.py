@@ -34,7 +34,7 @@ from bench.store import Store
 from bench.timing import Deadline
 
 NETWORKS = [
-    ("torchvision:mobilenet_v2", "cpu-openvino-int8"),
+    ("torchvision:mobilenet_v2", "cpu-openvino-fp32"),
     ("torchvision:squeezenet1_1", "cpu-ort-fp32"),
     ("torchvision:shufflenet_v2_x0_5", "cpu-openvino-fp32"),
     ("torchvision:mobilenet_v3_small", "cpu-ort-int8"),

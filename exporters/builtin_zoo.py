@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from bench.errors import unknown
-from bench.records import Model, Published, TensorSpec
+from bench.records import Model, Output, Published, TensorSpec
 from exporters import checkpoints, digits, torch_onnx
 from exporters.digits.data import Digits
 
@@ -40,6 +40,7 @@ class BuiltinZoo:
             source="builtin",
             weights=checkpoints.tag_of(file) if file else tag,
             task="classification",
+            output=Output("scores"),
             inputs=(TensorSpec("input", (None, 1, how.height, how.width), "float32"),),
             preprocess=how,
             labels=digits.LABELS,

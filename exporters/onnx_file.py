@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,15 @@ from bench import onnx_graph
 from bench.cache import artifact, sha256_of
 from bench.errors import StageError, UsageError
 from bench.records import Model
+from exporters import sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from onnx import ModelProto
+
     from bench.contracts import Dataset
-    from bench.records import Artifact
+    from bench.records import Artifact, TensorSpec
 
 
 class OnnxFile:
@@ -35,12 +39,23 @@ class OnnxFile:
         if not onnx_graph.inputs(graph):
             raise StageError("bad-model", f"{path} has no inputs: there is nothing to feed")
         files = [path, *(path.parent / other for other in onnx_graph.companions(graph))]
-        return Model(
+        model = Model(
             name=name,
             source="onnx",
             weights=f"{path.name}#{sha256_of(files)[:12]}",
             task=None,
             inputs=onnx_graph.inputs(graph),
+        )
+        said = sidecar.read(path, _last_size(graph))
+        if said is None:
+            return model
+        _require_fit(path, model.inputs[0], said)
+        return replace(
+            model,
+            task=said.task,
+            preprocess=said.preprocess,
+            output=said.output,
+            labels=said.labels,
         )
 
     def export(self, model: Model, to: Path) -> Artifact:
@@ -60,3 +75,25 @@ class OnnxFile:
 
     def dataset(self, model: Model) -> Dataset | None:
         return None
+
+
+def _last_size(graph: ModelProto) -> int | None:
+    """The last size of the first output, None where it is free."""
+    if not graph.graph.output:
+        return None
+    sizes = graph.graph.output[0].type.tensor_type.shape.dim
+    return (sizes[-1].dim_value or None) if sizes else None
+
+
+def _require_fit(path: Path, found: TensorSpec, said: sidecar.Sidecar) -> None:
+    """Raise UsageError where the file's input cannot hold what its sidecar makes."""
+    how = said.preprocess
+    channels = 1 if how.mode == "L" else 3
+    plane = (how.height, how.width)
+    wanted = (channels, *plane) if how.layout == "NCHW" else (*plane, channels)
+    sizes = found.shape[1:]
+    if len(sizes) != 3 or any(a not in (None, b) for a, b in zip(sizes, wanted, strict=True)):
+        raise UsageError(
+            f"{path.with_suffix('.toml')} makes inputs of shape {wanted}, and {path.name} takes "
+            f"{sizes}"
+        )

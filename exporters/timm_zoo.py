@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StageError, UsageError, first_line, unknown
-from bench.records import Model, Preprocess, Published, TensorSpec
+from bench.records import Model, Output, Preprocess, Published, TensorSpec
 from exporters import checkpoints, torch_onnx
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class TimmZoo:
             source="timm",
             weights=found,
             task="classification",
+            output=Output("scores"),
             inputs=(TensorSpec("input", (None, *config.input_size), "float32"),),
             preprocess=_preprocess(config),
             labels=_labels(config),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError, first_line, unknown
-from bench.records import Model, Preprocess, Published, TensorSpec
+from bench.records import Model, Output, Preprocess, Published, TensorSpec
 from exporters import checkpoints, torch_onnx
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class TorchvisionZoo:
             source="torchvision",
             weights=found,
             task="classification",
+            output=Output("scores"),
             inputs=(TensorSpec("input", (None, 3, *_crop(entry)), "float32"),),
             preprocess=_preprocess(entry),
             labels=tuple(entry.meta["categories"]),

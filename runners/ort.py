@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import timing
-from bench.cache import artifact
 from bench.errors import StageError, UsageError, first_line
-from bench.machine import observe
 from bench.records import TensorSpec
+from runners import ort_int8
 
 if TYPE_CHECKING:
     from bench.contracts import Array, Calibration, Feed
@@ -65,13 +62,14 @@ class OrtRunner:
         if target.precision == "fp32":
             _require_fp32(onnx)
             return onnx
-        return _quantize(onnx, target, calibration, to)
+        return ort_int8.quantize(onnx, calibration, to)
 
     @contextmanager
     def open(
         self, built: Artifact, target: Target, *, batch: int, threads: int, streams: int = 1
     ) -> Iterator[list[OrtSession]]:
-        """A stream is a session of its own: those of one session share its threads."""
+        """One session for all streams where each is its caller's own thread, for it may be run by
+        several at once; else a session each, for the streams of one would share its threads."""
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -85,12 +83,13 @@ class OrtRunner:
         try:
             sessions = [
                 ort.InferenceSession(built.path, options, ["CPUExecutionProvider"])
-                for _ in range(streams)
+                for _ in range(1 if threads == 1 else streams)
             ]
         except Exception as error:  # its exceptions share no base class but Exception
             reason = first_line(error)
             raise StageError("not-loadable", f"ONNX Runtime refuses the model: {reason}") from error
-        yield [OrtSession(session, batch, threads) for session in sessions]
+        each = sessions * streams if threads == 1 else sessions
+        yield [OrtSession(session, batch, threads) for session in each]
 
 
 class OrtSession:
@@ -150,69 +149,3 @@ def _require_fp32(onnx: Artifact) -> None:
         raise StageError(
             "wrong-precision", f"the target says fp32, and the ONNX file holds {found}"
         )
-
-
-def _quantize(onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
-    """Static Q/DQ: uint8 activations by MinMax, int8 weights per channel."""
-    import onnx as onnx_package
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    from bench import onnx_graph
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._feeds = calibration.feeds()
-
-        def get_next(self) -> Any:
-            return next(self._feeds, None)
-
-    # Without VNNI, AVX2 adds pairs of u8 x s8 products in 16 bits, which saturates: 7-bit weights
-    # avoid that (ONNX Runtime, "Quantize ONNX models", the section on reduce_range).
-    vnni = bool(observe().flags & {"avx512_vnni", "avx_vnni", "asimddp"})
-    path = to / "model.onnx"
-    with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
-        prepared = Path(scratch) / "prepared.onnx"
-        try:
-            # Its symbolic shape inference fails on shapes that onnx's own handles.
-            source = onnx_package.load(onnx.path) if onnx.companions else onnx.path
-            quant_pre_process(source, prepared, skip_symbolic_shape=True)
-            quantize_static(
-                prepared,
-                path,
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                reduce_range=not vnni,
-                calibrate_method=CalibrationMethod.MinMax,
-            )
-        except Exception as error:
-            raise StageError(
-                "not-quantizable",
-                "ONNX Runtime cannot quantize the model: "
-                f"{type(error).__name__}: {first_line(error)}",
-            ) from error
-    if not any(node.op_type == "QuantizeLinear" for node in onnx_graph.read(path).graph.node):
-        raise StageError("not-quantizable", "ONNX Runtime found nothing in the model to quantize")
-    return artifact(
-        path,
-        form="onnx-qdq",
-        made_by="onnxruntime.quantization",
-        build_s=taken.seconds,
-        details={
-            "calibration": calibration.source,
-            "calibration_n": calibration.n,
-            "calibration_sha256": calibration.fingerprint,
-            "calibration_method": "minmax",
-            "per_channel": True,
-            "reduce_range": not vnni,
-        },
-    )

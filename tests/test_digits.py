@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -37,18 +36,20 @@ def test_the_fingerprint_is_that_of_the_content():
 
 @pytest.mark.parametrize("limit", [10, 50, 200, 700])
 def test_the_first_images_are_balanced_and_always_the_same(limit):
-    labels = [label for _, label in Digits().test(limit)]
-    assert np.bincount(labels).tolist() == [limit // 10] * 10
-    again = list(Digits().test(limit))
-    assert again == list(islice(Digits().test(None), limit))
+    samples = Digits().test[:limit]
+    assert np.bincount([sample.truth for sample in samples]).tolist() == [limit // 10] * 10
+    again = Digits().test[:limit]
+    assert [each.load() for each in samples] == [each.load() for each in again]
+    assert [each.name for each in samples] == [each.name for each in again]
 
 
 def test_images_are_as_the_contract_wants_them():
-    image, label = next(Digits().test(None))
-    assert (image.mode, image.size, label) == ("L", (8, 8), 0)
-    assert len(list(Digits().test(None))) == 700
-    assert len(list(Digits().calibration(10_000))) == 200
-    assert len(list(Digits().calibration(32))) == 32
+    first = Digits().test[0]
+    image = first.load()
+    assert (image.mode, image.size, first.truth) == ("L", (8, 8), 0)
+    assert len(Digits().test) == 700
+    assert len(Digits().calibration) == 200
+    assert not {each.name for each in Digits().test} & {each.name for each in Digits().calibration}
 
 
 def test_the_file_read_is_what_scikit_learn_gives():
@@ -94,7 +95,7 @@ def test_a_network_takes_what_preprocess_gives(name):
     from bench.preprocess import to_input
     from exporters.digits.networks import NETWORKS
 
-    image, _ = next(Digits().test(1))
+    image = Digits().test[0].load()
     batch = torch.from_numpy(np.stack([to_input(image, preprocess(name))] * 3))
     assert batch.shape == (3, 1, SIDES[name], SIDES[name])
     assert NETWORKS[name]().eval()(batch).shape == (3, 10)

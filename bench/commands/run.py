@@ -43,8 +43,15 @@ def run(
         int | None, typer.Option(min=1, help="Evaluate on at most so many images.")
     ] = None,
     calibration: Annotated[
-        int, typer.Option(min=1, help="Calibrate int8 on at most so many images.")
+        int, typer.Option(min=0, help="Images that int8 is calibrated on, at most; 0: none.")
     ] = 256,
+    calib: Annotated[
+        Path | None,
+        typer.Option(help="Folder of images to calibrate on; default: some of the data."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Images that are broken or odd are errors.")
+    ] = False,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Images a step; several: a row for each.  [1]")
     ] = None,
@@ -77,8 +84,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and accuracy of models on targets: one row for every pair."""
-    from bench import campaign, catalog, pipeline, progress, targets
-    from bench import data as datasets
+    from bench import campaign, catalog, datasets, pipeline, progress, targets
     from bench.records import Data, Job, Procedure
 
     for seconds in (min_seconds, max_seconds, rel_error, timeout):
@@ -86,6 +92,10 @@ def run(
             raise UsageError(f"{seconds} is no number of seconds, and no share")
     if data is not None:
         datasets.require_folder(data)
+    if calib is not None:
+        if data is None:
+            raise UsageError("--calib goes with --data: the images that are evaluated")
+        datasets.require_folder(calib, "--calib")
     chosen = targets.select(target, runner_options(option or []))
     models = catalog.resolve(model, open_cache())
     procedure = Procedure(
@@ -98,7 +108,13 @@ def run(
         threads=threads,
         timeout_seconds=timeout,
     )
-    labelled = Data(str(data.resolve()) if data else None, limit, calibration)
+    labelled = Data(
+        str(data.resolve()) if data else None,
+        limit,
+        calibration,
+        str(calib.resolve()) if calib else None,
+        strict,
+    )
     jobs = [
         Job(each, on, weights, replace(procedure, batch=images), labelled)
         for each in models
@@ -111,6 +127,7 @@ def run(
         fresh=no_cache,
         anyway=anyway,
         on_stage=live.at,
+        on_images=live.images,
         on_details=debug.details,
     )
     finished = campaign.Campaign(open_store(store), settings, live.start, live.finish)

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench import catalog, targets, toml_file
-from bench import data as datasets
+from bench import catalog, datasets, targets, toml_file
 from bench.errors import UsageError
 from bench.gate import series
 from bench.modelref import is_file

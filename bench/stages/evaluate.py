@@ -2,117 +2,160 @@
 
 from __future__ import annotations
 
-from itertools import islice
+import hashlib
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
-from bench import __version__, data, plugins, stats
+from bench import __version__, datasets, plugins
+from bench.accuracy import figures, inference
+from bench.accuracy.inference import Seen
+from bench.accuracy.ledger import Ledger
 from bench.cache import Cache, require_intact, versions
-from bench.check import fixed_batch, outputs, reference
+from bench.check import REFERENCE
 from bench.errors import StageError
-from bench.machine import usable_threads
-from bench.messages import Evaluate
+from bench.messages import Evaluate, Evaluated, Progress
 from bench.modelref import ModelRef
-from bench.preprocess import to_input
-from bench.records import Accuracy
+from bench.timing import stopclock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Sequence
 
-    from bench.contracts import Array, Dataset, Session
-    from bench.records import Model
+    from bench.contracts import Sample
+    from bench.records import Artifact, Target
     from bench.teller import Teller
 
-#: Images a step. Latency figures never come from here.
-BATCH = 32
+#: Seconds between two words of progress.
+_TELL_EVERY = 0.25
+#: Images named in a note about what is wrong or odd.
+_NAMED = 3
 
 
-def evaluate(request: Evaluate, tell: Teller) -> Accuracy:
-    """Top-1 of the built artifact with its interval, and its agreement with the reference."""
+def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
+    """The accuracy of the built artifact, with its interval, and what was lost against fp32."""
     tell.at("evaluate")
     job, model = request.job, request.model
     source = ModelRef.parse(job.model).source or ""
-    dataset, note = data.choose(job.data, plugins.exporter(source), model)
+    dataset, note = datasets.choose(job.data, plugins.exporter(source), model)
     if dataset is None or note is not None:
         raise StageError("no-data", note or "there is no data to measure accuracy on")
+    how = figures.scorer(model, dataset)
+    samples = dataset.test[: job.data.limit]
+    known, strangers = _in_range(samples, len(dataset.classes))
     require_intact(request.exported)
     require_intact(request.built)
-    runner = plugins.runner(job.target.runner)
     cache = Cache(Path(request.cache), request.fresh)
-    how = msgspec.to_builtins(model.preprocess)
-    images = [dataset.fingerprint, job.data.limit, job.data.calibration, how, __version__]
-    batch = fixed_batch(model) or BATCH
+    images = [
+        *(dataset.fingerprint, job.data.limit, job.data.calibration, job.data.calibration_path),
+        *(msgspec.to_builtins(model.preprocess), msgspec.to_builtins(model.output)),
+        *(dataset.classes, model.task, __version__),
+    ]
 
-    def of_reference(_: Path) -> list[list[int]]:
-        with reference(request.exported, batch) as [session]:
-            return _predict(session, model, dataset, job.data.limit, batch)
+    def seen_by(artifact: Artifact, target: Target) -> list[Seen]:
+        runner = plugins.runner(target.runner)
+        key = [
+            artifact.sha256,
+            *(target.runner, target.precision, target.device, target.options),
+            *(versions(runner.packages), images),
+        ]
+        ledger = Ledger(cache.root / "evaluations", key)
+        if request.fresh:
+            ledger.remove()
+            ledger.done.clear()
 
-    def of_artifact(_: Path) -> list[list[int]]:
-        with runner.open(request.built, job.target, batch=batch, threads=usable_threads()) as [
-            session
-        ]:
-            return _predict(session, model, dataset, job.data.limit, batch)
-
-    wanted, _ = cache.get_or_make(
-        "predictions",
-        [request.exported.sha256, versions(("onnxruntime",)), *images],
-        list[list[int]],
-        of_reference,
-    )
-    target = [job.target.runner, job.target.precision, job.target.options]
-    found, _ = cache.get_or_make(
-        "predictions",
-        [request.exported.sha256, request.built.sha256, target, versions(runner.packages), *images],
-        list[list[int]],
-        of_artifact,
-    )
-    truth, predicted, expected = (np.asarray(column) for column in (*found, wanted[1]))
-    correct, n = int((predicted == truth).sum()), len(truth)
-    return Accuracy(
-        task="classification",
-        metric="top1",
-        value=100 * correct / n,
-        ci95=stats.wilson(correct, n),
-        n=n,
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        reference=100 * float((expected == truth).mean()),
-        agreement=100 * float((expected == predicted).mean()),
-    )
-
-
-def _predict(
-    session: Session, model: Model, dataset: Dataset, limit: int | None, batch: int
-) -> list[list[int]]:
-    """[the true classes, the predicted classes], an image each."""
-    truth: list[int] = []
-    predicted: list[int] = []
-    for arrays, labels in _batches(model, dataset, limit, batch):
-        logits = outputs(session, {model.inputs[0].name: arrays})[0]
-        if logits.ndim != 2 or max(labels) >= logits.shape[1]:
-            raise StageError(
-                "wrong-output",
-                f"{model.name} gives outputs of shape {logits.shape}, which are no scores for "
-                f"class {max(labels)} of {dataset.name}",
+        def make(_: Path) -> list[Seen]:
+            return inference.predict(
+                lambda batch, threads, streams: runner.open(
+                    artifact, target, batch=batch, threads=threads, streams=streams
+                ),
+                known,
+                how,
+                model,
+                ledger,
+                _teller(tell, len(known)),
+                sessions=None if target.device == "cpu" else 1,
             )
-        truth += labels
-        predicted += logits.argmax(axis=1)[: len(labels)].tolist()
-    if not truth:
+
+        seen, _ = cache.get_or_make("predictions", key, list[Seen], make)
+        ledger.remove()
+        return seen
+
+    wanted = seen_by(request.exported, REFERENCE)
+    found = seen_by(request.built, job.target)
+    notes = [*dataset.notes, *_notes(strangers, known, found)]
+    if notes and job.data.strict:
+        raise StageError("bad-data", f"--strict: {notes[0]}")
+    left = [i for i, each in enumerate(found) if not each.bad]
+    if not left:
         raise StageError("no-data", f"{dataset.name} has no image to evaluate on")
-    return [truth, predicted]
+    result = figures.accuracy(
+        how,
+        model,
+        dataset,
+        [found[i].prediction for i in left],
+        [wanted[i].prediction for i in left],
+        [known[i].truth for i in left],
+    )
+    result = replace(
+        result, subset=_subset([known[i] for i in left]), skipped=len(samples) - len(left)
+    )
+    return Evaluated(result, tuple(notes))
 
 
-def _batches(
-    model: Model, dataset: Dataset, limit: int | None, batch: int
-) -> Iterator[tuple[Array, list[int]]]:
-    """Whole batches, the last one filled up with its own first image: some runtimes compile for
-    one batch size."""
-    assert model.preprocess is not None
-    samples = dataset.test(limit)
-    while chunk := list(islice(samples, batch)):
-        arrays = [to_input(image, model.preprocess) for image, _ in chunk]
-        arrays += arrays[:1] * (batch - len(chunk))
-        yield np.stack(arrays), [label for _, label in chunk]
+def _in_range(samples: Sequence[Sample], classes: int) -> tuple[list[Sample], list[str]]:
+    """The samples whose class there is, and what is wrong with the others."""
+    known, strangers = [], []
+    for each in samples:
+        if classes and isinstance(each.truth, int) and each.truth >= classes:
+            strangers.append(f"{each.name}: class {each.truth} of {classes}, counted from 0")
+        else:
+            known.append(each)
+    return known, strangers
+
+
+def _notes(strangers: Sequence[str], samples: Sequence[Sample], seen: Sequence[Seen]) -> list[str]:
+    """What was left out, and what is odd, with the first few names."""
+    notes = []
+    if strangers:
+        notes.append(f"{_count(strangers)} left out, labels out of range: {_some(strangers)}")
+    if bad := [each.bad for each in seen if each.bad]:
+        notes.append(f"{_count(bad)} left out: {_some(bad)}")
+    odd = Counter(each.odd for each in seen if each.odd)
+    for kind in sorted(odd):
+        names = [
+            sample.name for sample, each in zip(samples, seen, strict=True) if each.odd == kind
+        ]
+        notes.append(f"{_count(names)} {kind}, converted: {_some(names)}")
+    return notes
+
+
+def _count(things: Sequence[Any]) -> str:
+    return f"{len(things)} image{'s' if len(things) != 1 else ''}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = "; ..." if len(names) > _NAMED else ""
+    return "; ".join(names[:_NAMED]) + more
+
+
+def _subset(evaluated: Sequence[Sample]) -> str:
+    """The hash of what was evaluated, in its order."""
+    names = "\n".join(each.name for each in evaluated).encode(errors="surrogateescape")
+    return hashlib.sha256(names).hexdigest()[:12]
+
+
+def _teller(tell: Teller, total: int) -> Callable[[int, int], None]:
+    """Says how far it has come, now and then."""
+    seconds = stopclock()
+    told = 0.0
+
+    def on_images(done: int, before: int) -> None:
+        nonlocal told
+        if seconds() - told >= _TELL_EVERY or done == total:
+            told = seconds()
+            tell.send(Progress(done, total, (done - before) / told))
+
+    return on_images

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import __version__, canary, data, inputs, onnx_graph, plugins
+from bench import __version__, canary, datasets, inputs, onnx_graph, plugins
 from bench.cache import Cache, versions
 from bench.check import check, fixed_batch
 from bench.errors import BenchError, StageError, Unavailable
@@ -45,7 +45,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     )
 
     tell.at("inputs")
-    dataset, accuracy_note = data.choose(job.data, exporter, model)
+    dataset, accuracy_note = datasets.choose(job.data, exporter, model)
     pool = timing_inputs(model, dataset, cache)
 
     tell.at("build")
@@ -58,7 +58,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
             **_build_key(runner, target),
         },
         Artifact,
-        lambda to: runner.build(exported, target, calibration, to),
+        lambda to: _build(runner, exported, target, calibration, to),
     )
     if built.sha256 != exported.sha256:
         tell.found(artifact=built)
@@ -106,6 +106,17 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     )
 
 
+def _build(
+    runner: Runner, exported: Artifact, target: Target, calibration: inputs.Calibration, to: Path
+) -> Artifact:
+    """Build, and leave the list of what it was calibrated on beside the artifact."""
+    built = runner.build(exported, target, calibration, to)
+    if target.precision == "int8" and calibration.names:
+        lines = "".join(f"{name}\n" for name in calibration.names)
+        (to / "calibration.txt").write_text(lines, errors="surrogateescape")
+    return built
+
+
 def canary_for(runner: Runner, target: Target, cache: Cache) -> Timed:
     """The canary, built for a target."""
     return canary.ready(runner, target, _build_key(runner, target), cache)
@@ -124,7 +135,7 @@ def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifa
     """The pool of inputs that a model is timed on."""
     pool, _ = cache.get_or_make(
         "inputs",
-        [_identity(model), data.fingerprint(dataset), inputs.POOL, __version__],
+        [_identity(model), datasets.fingerprint(dataset), inputs.POOL, __version__],
         Artifact,
         lambda to: inputs.write_pool(model, dataset, to),
     )

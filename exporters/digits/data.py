@@ -9,19 +9,21 @@ split mixes the 13 writers: accuracy on it says how well a network reads *these*
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
 
+from bench.contracts import Sample
 from bench.errors import Unavailable
+from exporters.digits import LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 Part = Literal["train", "calibration", "test"]
 Labelled = tuple[Image.Image, int]
@@ -41,15 +43,25 @@ class Digits:
 
     name = "digits"
     fingerprint = FINGERPRINT
-    calibration_size = 10 * CALIBRATION_PER_CLASS
+    classes = LABELS
+    notes = ()
 
-    def calibration(self, limit: int) -> Iterator[Image.Image]:
-        """At most `limit` of the 200 calibration images; the classes take turns."""
-        return (image for image, _ in islice(split()["calibration"], limit))
+    @property
+    def calibration(self) -> Sequence[Sample]:
+        """The 200 calibration images; the classes take turns."""
+        return _samples("calibration")
 
-    def test(self, limit: int | None) -> Iterator[Labelled]:
-        """At most `limit` of the 700 test images; the classes take turns."""
-        return islice(split()["test"], limit)
+    @property
+    def test(self) -> Sequence[Sample]:
+        """The 700 test images; the classes take turns."""
+        return _samples("test")
+
+
+def _samples(part: Part) -> list[Sample]:
+    return [
+        Sample(f"{part}-{i}", label, partial(Image.Image.copy, image))
+        for i, (image, label) in enumerate(split()[part])
+    ]
 
 
 @cache

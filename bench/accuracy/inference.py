@@ -1,0 +1,132 @@
+"""Running an artifact over labelled images, as fast as the machine allows.
+
+A worker a core takes whole batches: it decodes and preprocesses the images, runs them on a session
+of one thread, and reads the outputs. So all cores are busy with whatever there is to do, and the
+numbers do not depend on how many workers there are: a batch is always the same images.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from bench.accuracy.ledger import Ledger
+from bench.errors import StageError
+from bench.machine import usable_threads
+from bench.preprocess import to_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from bench.accuracy import Scorer
+    from bench.contracts import Array, Sample, Session
+    from bench.records import Model
+
+    Open = Callable[[int, int, int], AbstractContextManager[Sequence[Session]]]
+
+#: Images a step where the network does not fix it: few enough that no worker waits long for the
+#: last one.
+BATCH = 8
+#: Copies of the network that are loaded at most; past that each gets more threads.
+MOST_SESSIONS = 8
+
+
+class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one image: its prediction, or why there is none (`bad`); `odd` is what is not
+    ordinary about it."""
+
+    prediction: Any = None
+    bad: str | None = None
+    odd: str | None = None
+
+
+def predict(
+    open_sessions: Open,
+    samples: Sequence[Sample],
+    how: Scorer,
+    model: Model,
+    ledger: Ledger,
+    on_images: Callable[[int, int], None] = lambda _done, _before: None,
+    *,
+    workers: int | None = None,
+    sessions: int | None = None,
+) -> list[Seen]:
+    """What the network says of each image. `open_sessions(batch, threads, streams)` opens the
+    artifact; `on_images` hears how many images are done, and how many were before."""
+    fixed = model.inputs[0].shape[0] if model.inputs[0].shape else None
+    batch = fixed or BATCH
+    chunks = [samples[i : i + batch] for i in range(0, len(samples), batch)]
+    missing = [number for number in range(len(chunks)) if number not in ledger.done]
+    workers = workers or usable_threads()
+    sessions = sessions or max(1, min(workers, MOST_SESSIONS, len(missing)))
+    done = before = sum(len(chunks[number]) for number in ledger.done)
+    if missing:
+        threads = max(1, workers // sessions)
+        with (
+            open_sessions(batch, threads, sessions) as opened,
+            ThreadPoolExecutor(workers) as pool,
+        ):
+            free: SimpleQueue[Session] = SimpleQueue()
+            for session in opened:
+                free.put(session)
+
+            def work(number: int) -> int:
+                ledger.add(number, _batch(chunks[number], batch, free, how, model))
+                return len(chunks[number])
+
+            try:
+                for finished in pool.map(work, missing):
+                    done += finished
+                    on_images(done, before)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    rows = [row for number in range(len(chunks)) for row in ledger.done[number]]
+    return msgspec.convert(rows, list[Seen])
+
+
+def _batch(
+    chunk: Sequence[Sample],
+    batch: int,
+    free: SimpleQueue[Session],
+    how: Scorer,
+    model: Model,
+) -> list[Any]:
+    """What becomes of the images of one batch, as plain values."""
+    assert model.preprocess is not None
+    seen: list[dict[str, Any]] = [{} for _ in chunk]
+    arrays, sizes, rows = [], [], []
+    for i, sample in enumerate(chunk):
+        try:
+            image = sample.load()
+        except StageError as error:
+            seen[i]["bad"] = str(error)
+            continue
+        if odd := image.info.get("odd"):
+            seen[i]["odd"] = odd
+        arrays.append(to_input(image, model.preprocess))
+        sizes.append(image.size)
+        rows.append(i)
+    if rows:
+        # The last batch is filled up with its own first image: some runtimes compile for one size.
+        arrays += arrays[:1] * (batch - len(arrays))
+        feed = {model.inputs[0].name: np.stack(arrays).astype(model.inputs[0].dtype, copy=False)}
+        for i, prediction in zip(rows, how.predictions(_run(free, feed), sizes), strict=True):
+            seen[i]["prediction"] = prediction
+    return seen
+
+
+def _run(free: SimpleQueue[Session], feed: dict[str, Array]) -> list[Array]:
+    """Copies of the outputs, from whichever session is free."""
+    session = free.get()
+    try:
+        session.stage(feed)
+        session.step()
+        return [np.array(output) for output in session.fetch()]
+    finally:
+        free.put(session)

@@ -1,0 +1,94 @@
+"""Images with a class each: a subfolder a class, or a flat folder with a list."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.datasets.images import ENDINGS
+from bench.datasets.split import Listed
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WNID = re.compile(r"n\d{8}")
+
+
+def index_of(path: Path) -> Path | None:
+    """The list of a flat folder: val.txt in it, or beside it."""
+    return next((index for index in _indices(path) if index.is_file()), None)
+
+
+def _indices(path: Path) -> tuple[Path, Path]:
+    return path / "val.txt", path.resolve().parent / "val.txt"
+
+
+def from_index(path: Path, index: Path) -> list[Listed]:
+    """`FILE CLASS` lines; files lie in the folder, or in its subfolder `val`."""
+    listed: dict[str, Listed] = {}
+    inside = path / "val" if (path / "val").is_dir() else path
+    for number, line in enumerate(index.read_text(errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        name, *label = line.strip().rsplit(maxsplit=1)
+        if not label or not label[0].isdecimal():
+            raise UsageError(f"{index}, line {number}: `FILE CLASS` was expected, got {line!r}")
+        file = path / name if (path / name).is_file() else inside / name
+        key = os.path.normpath(file)
+        if key in listed:
+            raise UsageError(f"{index}, line {number}: {name} is listed twice")
+        listed[key] = Listed(file, name, int(label[0]))
+    return list(listed.values())
+
+
+def from_subfolders(path: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:
+    """A subfolder a class: the images, and what was noticed."""
+    folders = subfolders(path)
+    indices = _matched(path, [folder.name for folder in folders], labels)
+    listed, notes = [], []
+    for folder, index in zip(folders, indices, strict=True):
+        images = [image for image in sorted(folder.iterdir()) if image.suffix.lower() in ENDINGS]
+        if not images:
+            notes.append(f"the class {folder.name} has no image in {path}")
+        listed += [Listed(image, f"{folder.name}/{image.name}", index) for image in images]
+    return listed, notes
+
+
+def subfolders(path: Path) -> list[Path]:
+    return sorted(each for each in path.iterdir() if each.is_dir())
+
+
+def _matched(path: Path, names: list[str], labels: Sequence[str]) -> list[int]:
+    """The class of each subfolder: by the model's labels, by ImageNet's ids, or in sorted order."""
+    if set(names) <= set(labels):
+        if twice := next((name for name in names if list(labels).count(name) > 1), None):
+            raise UsageError(
+                f"--data {path}: the model has several classes called {twice!r}; name the "
+                "subfolders by their WordNet ids (n01440764, ...)"
+            )
+        return [list(labels).index(name) for name in names]
+    wnids = imagenet_wnids()
+    if all(_WNID.fullmatch(name) for name in names) and len(labels) in (0, len(wnids)):
+        if strange := next((name for name in names if name not in wnids), None):
+            raise UsageError(f"--data {path}: {strange} is none of ImageNet's 1,000 classes")
+        return [wnids.index(name) for name in names]
+    if len(names) == len(labels):
+        return list(range(len(names)))
+    raise UsageError(
+        f"--data {path} has {len(names)} subfolders, and the model has {len(labels)} classes of "
+        "other names: they cannot be matched"
+    )
+
+
+def imagenet_wnids() -> list[str]:
+    """The WordNet ids of ImageNet's 1,000 classes in their order; empty without timm, which
+    carries them."""
+    if find_spec("timm") is None:
+        return []
+    file = resources.files("timm.data") / "_info" / "imagenet_synsets.txt"
+    return file.read_text().split()

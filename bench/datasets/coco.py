@@ -1,0 +1,111 @@
+"""COCO: a folder of images, and a JSON file of instances."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bench.datasets.split import Listed
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Image(msgspec.Struct):
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+class _Category(msgspec.Struct):
+    id: int
+    name: str
+
+
+class _Annotation(msgspec.Struct):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float | None = None
+    iscrowd: int = 0
+    segmentation: Any = None
+
+
+class _Instances(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def index_of(path: Path) -> list[Path]:
+    """The JSON files of a folder that may be COCO's: in it, or in `annotations`."""
+    return sorted([*path.glob("*.json"), *(path / "annotations").glob("instances*.json")])
+
+
+def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:
+    """Every image with its boxes, and the names of the classes in order: the model's own where
+    they are the same ones, else by category id."""
+    try:
+        found = msgspec.json.decode(index.read_bytes(), type=_Instances)
+    except msgspec.MsgspecError as error:
+        raise UsageError(
+            f"{index} is no COCO file of instances (images, annotations, categories): {error}"
+        ) from error
+    categories = sorted(found.categories, key=lambda category: category.id)
+    names = [category.name for category in categories]
+    if labels and set(names) <= set(labels):
+        order = {category.id: list(labels).index(category.name) for category in categories}
+        names = list(labels)
+    elif labels and len(labels) != len(names):
+        raise UsageError(
+            f"{index} has {len(names)} categories, and the model has {len(labels)} classes of "
+            "other names: they cannot be matched"
+        )
+    else:
+        order = {category.id: i for i, category in enumerate(categories)}
+    truths: dict[int, dict[str, Any]] = {
+        image.id: {"size": [image.width, image.height]} for image in found.images
+    }
+    of_image: defaultdict[int, list[_Annotation]] = defaultdict(list)
+    for each in found.annotations:
+        if each.image_id not in truths or each.category_id not in order:
+            what = "image" if each.image_id not in truths else "category"
+            raise UsageError(f"{index}: an annotation names an {what} that is not listed")
+        of_image[each.image_id].append(each)
+    folder = _folder(path, index, found.images)
+    return [
+        Listed(
+            folder / image.file_name,
+            image.file_name,
+            {**truths[image.id], **_boxes(of_image[image.id], order)},
+        )
+        for image in found.images
+    ], names
+
+
+def _boxes(annotations: Sequence[_Annotation], order: dict[int, int]) -> dict[str, Any]:
+    boxes: dict[str, Any] = {
+        "boxes": [list(each.bbox) for each in annotations],
+        "classes": [order[each.category_id] for each in annotations],
+        "crowd": [each.iscrowd for each in annotations],
+        "areas": [
+            each.bbox[2] * each.bbox[3] if each.area is None else each.area for each in annotations
+        ],
+    }
+    if all(each.segmentation for each in annotations):
+        boxes["masks"] = [each.segmentation for each in annotations]
+    return boxes
+
+
+def _folder(path: Path, index: Path, images: Sequence[_Image]) -> Path:
+    """Where the images lie: the folder itself, `images`, or one named like the index
+    (instances_val2017.json: val2017)."""
+    first = images[0].file_name if images else ""
+    named = index.stem.removeprefix("instances_")
+    places = [path / named, path / "images", path / "images" / named, path]
+    return next((place for place in places if (place / first).is_file()), places[0])

@@ -1,0 +1,122 @@
+"""A listing of images parted into calibration and test, the same way on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bench.contracts import Sample
+from bench.datasets.images import read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from pathlib import Path
+
+    from bench.records import Task
+
+#: Of data without calibration images of their own, at most this share calibrates.
+CALIBRATION_SHARE = 5
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One image of a listing: its path, its name within the data, and its truth."""
+
+    path: Path
+    name: str
+    truth: Any
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of labelled images (`bench.contracts.Dataset`).
+
+    Images are put in an order that is drawn once and for all, by the hash of their names, and in
+    which the classes take turns: so that the first n are a fair sample for every n. A fifth at
+    most, and no more than `calibration_limit`, calibrates; the rest evaluates. With images to
+    calibrate on given apart (`apart`) all of them evaluate, and whatever is in both only evaluates.
+    """
+
+    name: str
+    task: Task
+    classes: tuple[str, ...]
+    listed: tuple[Listed, ...]
+    calibration_limit: int
+    apart: tuple[Listed, ...] | None = None
+    #: What a truth is sorted by, so that the classes take turns.
+    stratum: Callable[[Any], Hashable] = lambda truth: truth
+    #: What was noticed in reading the folder, for the result.
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def _parts(self) -> tuple[list[Listed], list[Listed]]:
+        ordered = _in_turns(self.listed, self.stratum)
+        if self.apart is None:
+            n = min(self.calibration_limit, len(ordered) // CALIBRATION_SHARE)
+            return ordered[:n], ordered[n:]
+        return _not_among(_shuffled(self.apart), ordered)[: self.calibration_limit], ordered
+
+    @property
+    def calibration(self) -> Sequence[Sample]:
+        return [_sample(each) for each in self._parts[0]]
+
+    @property
+    def test(self) -> Sequence[Sample]:
+        return [_sample(each) for each in self._parts[1]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of names, truths, sizes and times of change. Not of the pixels: hashing 50,000 images
+        would take longer than most evaluations."""
+        digest = hashlib.sha256()
+        for part in self._parts:
+            for each in part:
+                try:
+                    seen = each.path.stat()
+                except (OSError, ValueError):  # it will be counted when it is to be read
+                    line = f"{each.name}\0missing\0"
+                else:
+                    line = f"{each.name}\0{seen.st_size}\0{seen.st_mtime_ns}\0"
+                digest.update(line.encode(errors="surrogateescape"))
+                digest.update(msgspec.json.encode(each.truth, enc_hook=str) + b"\n")
+            digest.update(b"\n")
+        return digest.hexdigest()
+
+
+def _sample(each: Listed) -> Sample:
+    return Sample(each.name, each.truth, lambda: read(each.path))
+
+
+def _shuffled(listed: Iterable[Listed]) -> list[Listed]:
+    """An order that is no order, and the same one every time and everywhere."""
+    return sorted(
+        listed,
+        key=lambda each: hashlib.sha256(each.name.encode(errors="surrogateescape")).digest(),
+    )
+
+
+def _in_turns(listed: Iterable[Listed], stratum: Callable[[Any], Hashable]) -> list[Listed]:
+    """Shuffled, and then one of each stratum in turn."""
+    strata: defaultdict[Hashable, list[Listed]] = defaultdict(list)
+    for each in _shuffled(listed):
+        strata[stratum(each.truth)].append(each)
+    return [each for turn in zip_longest(*strata.values()) for each in turn if each is not None]
+
+
+def _not_among(some: Iterable[Listed], evaluated: Iterable[Listed]) -> list[Listed]:
+    """Those of `some` whose content is not among the evaluated: copies have other names."""
+    sizes: defaultdict[int, list[Path]] = defaultdict(list)
+    for each in evaluated:
+        sizes[each.path.stat().st_size].append(each.path)
+
+    def is_new(each: Listed) -> bool:
+        content = each.path.read_bytes()
+        return all(path.read_bytes() != content for path in sizes[len(content)])
+
+    return [each for each in some if is_new(each)]

@@ -1,0 +1,209 @@
+"""The forms of labelled data beyond classes: COCO, masks, ImageNet's ids; what is odd or broken."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.datasets import classes, images, open_folder
+from bench.errors import UsageError
+from bench.records import Data, Model, Output, Preprocess, TensorSpec
+from tests.builders import refused
+
+HOW = Preprocess(8, 8, None, "bilinear", "RGB", (0.5,) * 3, (0.5,) * 3)
+CLASSIFIER = Model(
+    name="net",
+    source="fake",
+    weights="v1",
+    task="classification",
+    inputs=(TensorSpec("input", (None, 3, 8, 8), "float32"),),
+    preprocess=HOW,
+    output=Output("scores"),
+)
+DETECTOR = replace(CLASSIFIER, task="detection", output=Output("boxes"))
+SEGMENTER = replace(CLASSIFIER, task="segmentation", output=Output("class-map"))
+
+
+def paint(path: Path, mode: str = "RGB", colour: Any = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (8, 6), colour).save(path)
+    return path
+
+
+def coco(root: Path, n: int = 4, **changed: Any) -> Path:
+    found: dict[str, Any] = {
+        "images": [
+            {"id": 10 + i, "file_name": f"{i}.jpg", "width": 8, "height": 6} for i in range(n)
+        ],
+        "annotations": [
+            {"id": i, "image_id": 10 + i, "category_id": 7, "bbox": [1, 1, 2, 3]} for i in range(n)
+        ],
+        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
+        **changed,
+    }
+    for i in range(n):
+        paint(root / "val2017" / f"{i}.jpg")
+    (root / "instances_val2017.json").write_text(json.dumps(found))
+    return root
+
+
+def test_boxes_by_category_id(tmp_path: Path) -> None:
+    found = open_folder(coco(tmp_path), DETECTOR, Data(calibration=0))
+    assert found.classes == ("cat", "dog")
+    assert {sample.name for sample in found.test} == {"0.jpg", "1.jpg", "2.jpg", "3.jpg"}
+    truth = found.test[0].truth
+    assert truth == {
+        "size": [8, 6], "boxes": [[1, 1, 2, 3]], "classes": [1], "crowd": [0], "areas": [6]
+    }  # fmt: skip
+    assert found.test[0].load().size == (8, 6)
+
+
+def test_boxes_by_the_names_of_the_models_classes(tmp_path: Path) -> None:
+    named = replace(DETECTOR, labels=("background?", "dog", "cat"))
+    found = open_folder(coco(tmp_path), named, Data(calibration=0))
+    assert found.test[0].truth["classes"] == [1]
+    with refused(UsageError, "2 categories", "3 classes"):
+        open_folder(tmp_path, replace(DETECTOR, labels=("a", "b", "c")), Data())
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"images": 3}, "no COCO file"),
+        ({"categories": []}, "names an category that is not listed"),
+        ({"images": []}, "names an image that is not listed"),
+        ({"annotations": [{"image_id": 10, "category_id": 7, "bbox": [1]}]}, "no COCO file"),
+    ],
+)
+def test_a_bad_file_of_instances(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    with refused(UsageError, "instances_val2017.json", words):
+        open_folder(coco(tmp_path, **changed), DETECTOR, Data())
+
+
+def test_masks_in_both_of_their_forms(tmp_path: Path) -> None:
+    for names in (("images", "masks"), ("JPEGImages", "SegmentationClass")):
+        root = tmp_path / names[0]
+        for i in range(3):
+            paint(root / names[0] / f"{i}.jpg")
+            paint(root / names[1] / f"{i}.png", "L", i)
+        paint(root / names[0] / "unlabelled.jpg")
+        found = open_folder(root, SEGMENTER, Data(calibration=0))
+        assert sorted(sample.name for sample in found.test) == ["0.jpg", "1.jpg", "2.jpg"]
+        assert all(Path(sample.truth["mask"]).is_file() for sample in found.test)
+        assert len(found.classes) == 21
+    paint(root / "SegmentationClass" / "9.png", "L")
+    with refused(UsageError, "9.png has no image"):
+        open_folder(root, SEGMENTER, Data())
+
+
+def test_what_is_two_things_is_refused(tmp_path: Path) -> None:
+    root = coco(tmp_path)
+    paint(root / "images" / "0.jpg")
+    paint(root / "masks" / "0.png", "L")
+    with refused(UsageError, "ambiguous", "COCO", "masks/"):
+        open_folder(root, DETECTOR, Data())
+    other = coco(tmp_path / "two")
+    (other / "more.json").write_text("{}")
+    with refused(UsageError, "ambiguous", "more.json"):
+        open_folder(other, DETECTOR, Data())
+
+
+def test_data_of_another_task_are_refused(tmp_path: Path) -> None:
+    with refused(UsageError, "COCO instances JSON", "net is a network for classification"):
+        open_folder(coco(tmp_path), CLASSIFIER, Data())
+
+
+def test_imagenets_ids_name_its_classes(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    for wnid in ("n02123045", "n01440764"):
+        paint(tmp_path / "val" / wnid / "a.png")
+    labels = tuple(f"class {i}" for i in range(1000))
+    found = open_folder(tmp_path / "val", replace(CLASSIFIER, labels=labels), Data())
+    assert {sample.name: sample.truth for sample in found.test} == {
+        "n02123045/a.png": 281, "n01440764/a.png": 0
+    }  # fmt: skip
+    assert len(classes.imagenet_wnids()) == 1000
+    paint(tmp_path / "val" / "n99999999" / "a.png")
+    with refused(UsageError, "n99999999 is none of ImageNet's"):
+        open_folder(tmp_path / "val", replace(CLASSIFIER, labels=labels), Data())
+
+
+def test_a_name_of_two_classes_is_refused(tmp_path: Path) -> None:
+    paint(tmp_path / "val" / "crane" / "a.png")
+    birds_and_machines = replace(CLASSIFIER, labels=("crane", "crane", "maillot"))
+    with refused(UsageError, "several classes called 'crane'", "WordNet"):
+        open_folder(tmp_path / "val", birds_and_machines, Data())
+
+
+def test_an_empty_class_is_told(tmp_path: Path) -> None:
+    paint(tmp_path / "val" / "ant" / "a.png")
+    (tmp_path / "val" / "bee").mkdir()
+    found = open_folder(tmp_path / "val", replace(CLASSIFIER, labels=("ant", "bee")), Data())
+    assert ["bee" in note for note in found.notes] == [True]
+
+
+def test_calibration_images_given_apart(tmp_path: Path) -> None:
+    for i in range(10):
+        paint(tmp_path / "val" / "ant" / f"{i}.png", colour=(i, 0, 0))
+        paint(tmp_path / "more" / f"{i}.png", colour=(i + 5, 0, 0))
+    labelled = replace(CLASSIFIER, labels=("ant", "bee"))
+    asked = Data(calibration=100, calibration_path=str(tmp_path / "more"))
+    found = open_folder(tmp_path / "val", labelled, asked)
+    assert len(found.test) == 10
+    # Five of them are copies of images that are evaluated.
+    reds = {sample.load().getpixel((0, 0))[0] for sample in found.calibration}  # type: ignore[index]
+    assert reds == {10, 11, 12, 13, 14}
+    before = found.fingerprint
+    assert (
+        open_folder(tmp_path / "val", labelled, replace(asked, calibration=2)).fingerprint != before
+    )
+
+
+def test_the_classes_take_turns(tmp_path: Path) -> None:
+    for name, n in (("ant", 20), ("bee", 5), ("cow", 5)):
+        for i in range(n):
+            paint(tmp_path / "val" / name / f"{i}.png")
+    model = replace(CLASSIFIER, labels=("ant", "bee", "cow"))
+    truths = [s.truth for s in open_folder(tmp_path / "val", model, Data(calibration=0)).test]
+    assert np.bincount(truths[:15]).tolist() == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending", "odd"),
+    [
+        ("RGB", "png", None),
+        ("L", "png", "greyscale"),
+        ("LA", "png", "greyscale"),
+        ("CMYK", "jpg", "CMYK"),
+        ("I;16", "png", "16-bit"),
+        ("RGBA", "png", None),
+        ("P", "png", None),
+    ],
+)
+def test_what_is_odd_about_an_image(
+    tmp_path: Path, mode: str, ending: str, odd: str | None
+) -> None:
+    image = images.read(paint(tmp_path / f"x.{ending}", mode))
+    assert image.info.get("odd") == odd
+    assert image.convert("RGB").size == (8, 6)
+
+
+def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
+    levels = np.linspace(0, 65535, 48).reshape(6, 8).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    found = np.asarray(images.read(tmp_path / "deep.png").convert("RGB"))
+    assert np.abs(found[..., 0] - levels / 257).max() <= 0.5
+
+
+def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), (value, 0, 0)) for value in (200, 10)]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    image = images.read(tmp_path / "x.gif")
+    assert image.info["odd"] == "animated"
+    assert image.convert("RGB").getpixel((0, 0))[0] > 150  # type: ignore[index]

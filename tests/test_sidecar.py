@@ -1,0 +1,97 @@
+"""The file beside an ONNX file that says how it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.records import Output
+from exporters.onnx_file import OnnxFile
+from exporters.sidecar import read
+from tests.builders import refused
+from tests.conftest import write_network
+
+GOOD = 'task = "classification"\nsize = [16, 16]\n'
+
+
+def sidecar(tmp_path: Path, text: str) -> Path:
+    """An ONNX file (3 x 16 x 16) with that beside it."""
+    network = write_network(tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(text)
+    return network
+
+
+def test_the_least_that_a_sidecar_says(tmp_path: Path) -> None:
+    model = OnnxFile().describe(str(sidecar(tmp_path, GOOD)), "pretrained")
+    assert model.task == "classification"
+    assert model.output == Output("scores")
+    assert model.preprocess is not None
+    how = model.preprocess
+    assert (how.height, how.width, how.mean, how.std) == (16, 16, (0,) * 3, (1,) * 3)
+    assert (how.shorter_side, how.letterbox) == (None, None)
+
+
+def test_all_that_it_may_say(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\nbee\n")
+    text = """
+    task = "detection"
+    size = [16, 16]
+    resize = "letterbox"
+    place = "top-left"
+    pad = 127.5
+    channels = "BGR"
+    scale = 1
+    mean = [1, 2, 3]
+    std = [4, 5, 6]
+    output = "yolox"
+    labels = "names.txt"
+    strides = [8]
+    score_threshold = 0.1
+    nms_iou = 0.5
+    """
+    found = read(sidecar(tmp_path, text), None)
+    assert found is not None
+    assert found.labels == ("ant", "bee")
+    assert (found.output.decoder, found.output.strides, found.output.nms_iou) == (
+        "yolox",
+        (8,),
+        0.5,
+    )
+    how = found.preprocess
+    assert (how.letterbox, how.pad, how.mode, how.scale) == ("top-left", 127.5, "BGR", 1)
+    assert (how.mean, how.std) == ((1, 2, 3), (4, 5, 6))
+
+
+def test_a_background_class_has_to_be_placed(tmp_path: Path) -> None:
+    network = write_network(tmp_path / "net.onnx", classes=1001)
+    (tmp_path / "net.toml").write_text(GOOD)
+    with refused(UsageError, "net.toml", "1,001 outputs", "label_offset = 1"):
+        OnnxFile().describe(str(network), "pretrained")
+    (tmp_path / "net.toml").write_text(GOOD + "label_offset = 1")
+    assert len(OnnxFile().describe(str(network), "pretrained").labels) == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("task =", "not TOML"),
+        ("size = [16, 16]\n", "task"),
+        ('task = "painting"\nsize = [16, 16]', "painting"),
+        (GOOD + "colour = 3", "colour"),
+        (GOOD + "mean = [1, 2]", "mean needs 1 number, or 3"),
+        (GOOD + "std = [0]", "above 0"),
+        (GOOD + "scale = -1", "above 0"),
+        (GOOD + "label_offset = -1", "not below"),
+        (GOOD + "strides = []", "above 0"),
+        (GOOD + 'resize = "crop"', "shorter_side"),
+        (GOOD + 'labels = "none.txt"', "none.txt"),
+        (GOOD.replace("[16, 16]", "[32, 16]"), "makes inputs of shape (3, 32, 16)"),
+        (GOOD + 'channels = "L"', "makes inputs of shape (1, 16, 16)"),
+        (GOOD + 'layout = "NHWC"', "makes inputs of shape (16, 16, 3)"),
+    ],
+)
+def test_a_bad_sidecar_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    with refused(UsageError, "net.toml", words):
+        OnnxFile().describe(str(sidecar(tmp_path, text)), "pretrained")
