@@ -134,6 +134,13 @@ def test_imagenets_ids_name_its_classes(tmp_path: Path) -> None:
         open_folder(tmp_path / "val", replace(CLASSIFIER, labels=labels), Data())
 
 
+def test_a_list_beside_images_that_were_sorted_into_classes(tmp_path: Path) -> None:
+    paint(tmp_path / "val" / "ant" / "0.png")
+    (tmp_path / "val.txt").write_text("0.png 1\n")
+    found = open_folder(tmp_path / "val", replace(CLASSIFIER, labels=("ant", "bee")), Data())
+    assert [(sample.name, sample.truth) for sample in found.test] == [("ant/0.png", 0)]
+
+
 def test_a_name_of_two_classes_is_refused(tmp_path: Path) -> None:
     paint(tmp_path / "val" / "crane" / "a.png")
     birds_and_machines = replace(CLASSIFIER, labels=("crane", "crane", "maillot"))

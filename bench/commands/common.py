@@ -39,6 +39,12 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads; default: the usable physical cores."),
 ]
+AnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--anyway", help="Run on other hardware than the target's; recorded as what it is."
+    ),
+]
 RunnerOption = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", help="KEY=VALUE for the target's runner."),

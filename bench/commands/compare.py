@@ -9,6 +9,7 @@ import typer
 
 from bench import debug, terminal
 from bench.commands.common import (
+    AnywayOption,
     BatchOption,
     JsonOption,
     RunnerOption,
@@ -44,7 +45,7 @@ def compare(
     ] = None,
     python_b: Annotated[str | None, typer.Option(help="Another interpreter for B.")] = None,
     seed: Annotated[int, typer.Option(help="Of the order in which the sides take turns.")] = 0,
-    anyway: Annotated[bool, typer.Option(help="Run on other hardware than the target's.")] = False,
+    anyway: AnywayOption = False,
     fail_slower: Annotated[
         bool, typer.Option("--fail-slower", help="Exit with 4 when B is SLOWER.")
     ] = False,

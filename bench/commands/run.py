@@ -12,6 +12,7 @@ import typer
 
 from bench import debug, terminal
 from bench.commands.common import (
+    AnywayOption,
     JsonOption,
     ModelOption,
     RunnerOption,
@@ -76,9 +77,7 @@ def run(
         float, typer.Option(min=0.1, help="Seconds one job may take in all.")
     ] = 1800.0,
     option: RunnerOption = None,
-    anyway: Annotated[
-        bool, typer.Option(help="Run on other hardware than the target's; recorded as what it is.")
-    ] = False,
+    anyway: AnywayOption = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Make every artifact anew.")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,

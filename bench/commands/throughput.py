@@ -9,6 +9,7 @@ import typer
 
 from bench import debug, terminal
 from bench.commands.common import (
+    AnywayOption,
     JsonOption,
     ModelOption,
     RunnerOption,
@@ -42,9 +43,7 @@ def throughput(
         float, typer.Option(min=0.01, help="Stop a try after so many seconds of samples.")
     ] = 3.0,
     option: RunnerOption = None,
-    anyway: Annotated[
-        bool, typer.Option(help="Run on other hardware than the target's; recorded as what it is.")
-    ] = False,
+    anyway: AnywayOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +58,11 @@ def from_subfolders(path: Path, labels: Sequence[str]) -> tuple[list[Listed], li
     return listed, notes
 
 
+def names_files(listed: Sequence[Listed]) -> bool:
+    """Whether a list is of files that are there: any of its first ones."""
+    return any(each.path.is_file() for each in listed[:100])
+
+
 def subfolders(path: Path) -> list[Path]:
     return sorted(each for each in path.iterdir() if each.is_dir())
 
@@ -88,7 +92,9 @@ def _matched(path: Path, names: list[str], labels: Sequence[str]) -> list[int]:
 def imagenet_wnids() -> list[str]:
     """The WordNet ids of ImageNet's 1,000 classes in their order; empty without timm, which
     carries them."""
-    if find_spec("timm") is None:
+    found = find_spec("timm")
+    if found is None or found.origin is None:
         return []
-    file = resources.files("timm.data") / "_info" / "imagenet_synsets.txt"
-    return file.read_text().split()
+    # Read, not imported: that would import torch.
+    file = Path(found.origin).parent / "data" / "_info" / "imagenet_synsets.txt"
+    return file.read_text().split() if file.is_file() else []

@@ -56,7 +56,11 @@ def _form(path: Path) -> str:
     if masked:
         found.append("masks")
     # A list, boxes and masks name their images, which may lie in subfolders.
-    if not found and any(_has_images(folder) for folder in classes.subfolders(path)):
+    sorted_out = any(_has_images(folder) for folder in classes.subfolders(path))
+    if found == ["list"] and sorted_out and index:
+        # ImageNet's list often lies beside images that were sorted into subfolders long ago.
+        found = ["list"] if classes.names_files(classes.from_index(path, index)) else []
+    if not found and sorted_out:
         found.append("classes")
     if len(found) > 1 or len(instances) > 1:
         several = (

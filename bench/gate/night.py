@@ -136,7 +136,8 @@ def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Mat
     if new is None:
         outcome.notes.append(f"accuracy was {old.value:.2f} %, and was not measured tonight")
         return
-    if (old.fingerprint, old.n, old.metric) != (new.fingerprint, new.n, new.metric):
+    images = old.fingerprint, old.subset, old.n, old.metric
+    if images != (new.fingerprint, new.subset, new.n, new.metric):
         outcome.notes.append("accuracy was measured on other images: not compared")
         return
     outcome.accuracy = old.value, new.value

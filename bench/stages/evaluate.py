@@ -90,7 +90,8 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
         raise StageError("bad-data", f"--strict: {notes[0]}")
     left = [i for i, each in enumerate(found) if not each.bad]
     if not left:
-        raise StageError("no-data", f"{dataset.name} has no image to evaluate on")
+        why = f": {notes[0]}" if notes else ""
+        raise StageError("no-data", f"{dataset.name} has no image to evaluate on{why}")
     result = figures.accuracy(
         how,
         model,

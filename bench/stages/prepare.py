@@ -12,7 +12,7 @@ from bench import __version__, canary, datasets, inputs, onnx_graph, plugins
 from bench.cache import Cache, versions
 from bench.check import check, fixed_batch
 from bench.errors import BenchError, StageError, Unavailable
-from bench.machine import observe
+from bench.machine import observe, usable_threads
 from bench.messages import Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.records import Artifact, Check, Facts, Model
@@ -64,11 +64,13 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         tell.found(artifact=built)
 
     tell.at("check")
+    threads = job.procedure.threads or max(1, usable_threads() // job.procedure.streams)
     checked, _ = cache.get_or_make(
         "check",
         {
             "artifacts": [exported.sha256, built.sha256, pool.sha256],
             "target": _what_decides_a_build(target),
+            "threads": threads,
             "versions": versions(("frontier-bench", "onnxruntime", *runner.packages)),
         },
         Check,
@@ -79,6 +81,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
             runner,
             target,
             inputs.read_pool(pool, fixed_batch(model) or 1),
+            threads,
             tell,
         ),
     )
