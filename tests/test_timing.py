@@ -153,9 +153,13 @@ def test_a_block_lasts_as_long_as_asked_and_drops_its_first_calls() -> None:
     assert [*dropped, *block] == list(range(next(calls)))
 
 
-def test_no_more_than_needed_is_dropped_of_a_slow_network() -> None:
+def test_no_more_than_needed_is_dropped_of_a_slow_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0
+    monkeypatch.setattr(timing, "_clock", lambda: now)
+
     def sample() -> int:
-        time.sleep(0.006)
+        nonlocal now
+        now += 6 * MS
         return 6 * MS
 
     slow = watch(sample)
