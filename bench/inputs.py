@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from bench import datasets, timing
+from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError
 from bench.preprocess import to_input
@@ -79,16 +79,6 @@ def write_pool(model: Model, dataset: Dataset | None, to: Path) -> Artifact:
     return artifact(path, form="npz", made_by="bench", build_s=taken.seconds)
 
 
-def read_pool(pool: Artifact, batch: int) -> list[Feed]:
-    """The pool as feeds of a batch size: consecutive inputs, round and round."""
-    with np.load(pool.path) as arrays:
-        columns = {name: arrays[name] for name in arrays.files}
-    n = len(next(iter(columns.values())))
-    order = cycle(range(n))
-    chosen = [list(islice(order, batch)) for _ in range(n if batch == 1 else max(2, n // batch))]
-    return [{name: column[rows] for name, column in columns.items()} for rows in chosen]
-
-
 @dataclass(frozen=True)
 class Calibration:
     """What a quantizer learns activation ranges from (`bench.contracts.Calibration`). `real` says
@@ -109,7 +99,12 @@ class Calibration:
             source, count = f"{images.name} calibration images", min(n, len(images.calibration))
         else:
             source, count = "synthetic images" if model.preprocess else "random inputs", SYNTHETIC
-        key = [source, datasets.fingerprint(images), count, msgspec.to_builtins(model.preprocess)]
+        key = [
+            source,
+            images.fingerprint if images else None,
+            count,
+            msgspec.to_builtins(model.preprocess),
+        ]
         name = hashlib.sha256(msgspec.json.encode(key)).hexdigest()
         names = tuple(sample.name for sample in images.calibration[:count]) if images else ()
         return cls(source, bool(images), count, name, names, lambda: feeds(model, images, count))

@@ -77,6 +77,16 @@ def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     )
 
 
+def output_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
+    """The shape of the first output, None where a size is free; empty where nothing is said."""
+    return tuple(_shape(model.graph.output[0])) if model.graph.output else ()
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators, 0 where none is used."""
+    return max((entry.version for entry in model.opset_import if not entry.domain), default=0)
+
+
 def _shape(value: onnx.ValueInfoProto) -> Iterator[int | None]:
     for size in value.type.tensor_type.shape.dim:
         yield size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None

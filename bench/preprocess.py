@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from bench.accuracy.geometry import placed
+from bench.geometry import placed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -89,14 +89,8 @@ def recorded(result: Result, procedure: Procedure) -> Asked:
     name = result_id(result)
     if result.failure or result.model is None or not result.artifacts:
         raise UsageError(f"result {name} failed, so there is nothing to compare: `bench show` it")
-    how = result.job.procedure
-    procedure = replace(
-        procedure,
-        batch=how.batch,
-        streams=how.streams,
-        window=how.window,
-        threads=procedure.threads or how.threads,
-    )
+    alike = _under(result.job.procedure, procedure)
+    procedure = replace(alike, threads=procedure.threads or alike.threads)
     return Asked(name, replace(result.job, procedure=procedure), result)
 
 
@@ -128,15 +122,19 @@ def _in_words(asked: Asked) -> str:
 
 
 def _as_measured(asked: Asked, like: Asked) -> Asked:
-    how = like.job.procedure
-    alike = replace(
-        asked.job.procedure,
-        batch=how.batch,
-        streams=how.streams,
-        window=how.window,
-        threads=how.threads,
+    procedure = _under(like.job.procedure, asked.job.procedure)
+    return replace(asked, job=replace(asked.job, procedure=procedure))
+
+
+def _under(conditions: Procedure, procedure: Procedure) -> Procedure:
+    """A procedure under the conditions of another one."""
+    return replace(
+        procedure,
+        batch=conditions.batch,
+        streams=conditions.streams,
+        window=conditions.window,
+        threads=conditions.threads,
     )
-    return replace(asked, job=replace(asked.job, procedure=alike))
 
 
 def prepare(asked: Asked, cache: Path, deadline: Deadline, *, anyway: bool) -> Side:

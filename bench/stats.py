@@ -204,12 +204,18 @@ def paired_difference(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tu
 
 
 def bootstrap(
-    figure: Callable[[NDArray[np.int64]], float], n: int, value: float, repeats: int = 500
-) -> tuple[float, float]:
-    """95 % percentile interval of a figure of n things, by drawing them anew with replacement;
-    `figure` takes how often each was drawn, `value` is it with each once and is never outside
-    (Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13)."""
+    figures: Callable[[NDArray[np.int64]], Sequence[float]],
+    n: int,
+    values: Sequence[float],
+    repeats: int = 500,
+) -> list[tuple[float, float]]:
+    """95 % percentile intervals of figures of n things, by drawing the things anew with
+    replacement; `figures` takes how often each was drawn, `values` are they with each once and are
+    never outside (Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13)."""
     rng = np.random.default_rng(0)
-    drawn = [figure(rng.multinomial(n, np.full(n, 1 / n))) for _ in range(repeats)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return min(float(low), value), max(float(high), value)
+    drawn = [figures(rng.multinomial(n, np.full(n, 1 / n))) for _ in range(repeats)]
+    lows, highs = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return [
+        (min(float(low), value), max(float(high), value))
+        for low, high, value in zip(lows, highs, values, strict=True)
+    ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
@@ -178,6 +177,8 @@ class Streams:
     server with so many workers sees. A block has the samples of all."""
 
     def __init__(self, stopwatches: Sequence[Stopwatch]) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # few measure several streams
+
         self._stopwatches = stopwatches
         self._threads = ThreadPoolExecutor(len(stopwatches))
         self.sample = stopwatches[0].sample

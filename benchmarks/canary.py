@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 from machine import heading
 
-from bench import canary, inputs, plugins, stats, targets, timing
+from bench import canary, plugins, stats, targets, timing
 from bench.cache import default_root
 from bench.launch import call
 from bench.machine import pin
 from bench.messages import Prepare, Prepared
+from bench.pool import read as read_pool
 from bench.records import Artifact, Job, Procedure
 from bench.timing import Deadline
 
@@ -81,7 +82,7 @@ with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
         job = Job(model, targets.select([target], {})[0], "random", Procedure(threads=1))
         request = Prepare(job, str(default_root()), fresh=False)
         made = call(request, Prepared, Deadline.after(3600))
-        pool = inputs.read_pool(made.timed.pool, 1)
+        pool = read_pool(made.timed.pool, 1)
         beside = {
             size: candidate(opened, size, target, Path(scratch) / target / str(size))
             for size in SIZES

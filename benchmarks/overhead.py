@@ -14,11 +14,12 @@ from time import perf_counter_ns
 import numpy as np
 from machine import heading
 
-from bench import inputs, plugins, stats, targets, timing
+from bench import plugins, stats, targets, timing
 from bench.cache import default_root
 from bench.launch import call
 from bench.machine import pin
 from bench.messages import Prepare, Prepared
+from bench.pool import read as read_pool
 from bench.records import Job, Procedure
 from bench.timing import Deadline
 
@@ -59,7 +60,7 @@ for model, target, batch in NETWORKS:
     job = Job(model, on, "random", Procedure(threads=1, batch=batch))
     request = Prepare(job, str(default_root()), fresh=False)
     made = call(request, Prepared, Deadline.after(3600))
-    pool = inputs.read_pool(made.timed.pool, batch)
+    pool = read_pool(made.timed.pool, batch)
     runner = plugins.runner(on.runner)
     with ExitStack() as opened:
         [session] = opened.enter_context(runner.open(made.timed.built, on, batch=batch, threads=1))

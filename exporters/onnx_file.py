@@ -15,8 +15,6 @@ from exporters import sidecar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from onnx import ModelProto
-
     from bench.contracts import Dataset
     from bench.records import Artifact, TensorSpec
 
@@ -46,7 +44,8 @@ class OnnxFile:
             task=None,
             inputs=onnx_graph.inputs(graph),
         )
-        said = sidecar.read(path, _last_size(graph))
+        *_, outputs = (None, *onnx_graph.output_shape(graph))
+        said = sidecar.read(path, outputs)
         if said is None:
             return model
         _require_fit(path, model.inputs[0], said)
@@ -63,33 +62,23 @@ class OnnxFile:
         path = Path(model.name).expanduser().resolve()
         onnx_graph.verify(path)
         graph = onnx_graph.read(path)
-        opset = max((entry.version for entry in graph.opset_import if not entry.domain), default=0)
         return artifact(
             path,
             form="onnx",
             made_by=graph.producer_name or "unknown",
             build_s=0.0,
             companions=onnx_graph.companions(graph),
-            details={"opset": opset},
+            details={"opset": onnx_graph.opset(graph)},
         )
 
     def dataset(self, model: Model) -> Dataset | None:
         return None
 
 
-def _last_size(graph: ModelProto) -> int | None:
-    """The last size of the first output, None where it is free."""
-    if not graph.graph.output:
-        return None
-    sizes = graph.graph.output[0].type.tensor_type.shape.dim
-    return (sizes[-1].dim_value or None) if sizes else None
-
-
 def _require_fit(path: Path, found: TensorSpec, said: sidecar.Sidecar) -> None:
     """Raise UsageError where the file's input cannot hold what its sidecar makes."""
     how = said.preprocess
-    channels = 1 if how.mode == "L" else 3
-    plane = (how.height, how.width)
+    channels, plane = len(how.mean), (how.height, how.width)
     wanted = (channels, *plane) if how.layout == "NCHW" else (*plane, channels)
     sizes = found.shape[1:]
     if len(sizes) != 3 or any(a not in (None, b) for a, b in zip(sizes, wanted, strict=True)):

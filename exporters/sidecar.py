@@ -76,13 +76,13 @@ def read(onnx: Path, outputs: int | None) -> Sidecar | None:
     if not path.is_file():
         return None
     form = toml_file.read(path, _Form, "the sidecar")
-    _require(path, form)
+    channels = 1 if form.channels == "L" else 3
+    _require(path, form, channels)
     if form.task == "classification" and outputs == 1001 and form.label_offset is None:
         raise UsageError(
             f"the sidecar {path}: the network has 1,001 outputs, so ImageNet's 1,000 classes and a "
             "background: say label_offset = 1 where it comes first, label_offset = 0 where last"
         )
-    channels = 1 if form.channels == "L" else 3
     preprocess = Preprocess(
         height=form.size[0],
         width=form.size[1],
@@ -109,8 +109,7 @@ def read(onnx: Path, outputs: int | None) -> Sidecar | None:
     return Sidecar(form.task, preprocess, output, labels)
 
 
-def _require(path: Path, form: _Form) -> None:
-    channels = 1 if form.channels == "L" else 3
+def _require(path: Path, form: _Form, channels: int) -> None:
     for name in ("mean", "std"):
         if len(getattr(form, name)) not in (1, channels):
             raise UsageError(f"the sidecar {path}: {name} needs 1 number, or {channels}")

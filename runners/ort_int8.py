@@ -97,9 +97,10 @@ def _source(exported: Artifact, scratch: Path) -> Any:
     import onnx
     from onnx import version_converter
 
+    from bench import onnx_graph
+
     model = onnx.load(exported.path)
-    opset = max((each.version for each in model.opset_import if not each.domain), default=0)
-    if opset >= 13:
+    if onnx_graph.opset(model) >= 13:
         return model if exported.companions else exported.path
     onnx.save(version_converter.convert_version(model, 13), scratch / "newer.onnx")
     return scratch / "newer.onnx"

@@ -169,10 +169,10 @@ def test_the_bootstrap_covers() -> None:
     for _ in range(200):
         values = rng.normal(5, 2, 60)
 
-        def mean(weights: Any, values: Any = values) -> float:
-            return float(np.average(values, weights=weights))
+        def mean(weights: Any, values: Any = values) -> tuple[float]:
+            return (float(np.average(values, weights=weights)),)
 
-        low, high = stats.bootstrap(mean, 60, mean(np.ones(60)), repeats=300)
+        [(low, high)] = stats.bootstrap(mean, 60, mean(np.ones(60)), repeats=300)
         hits += low <= 5 <= high
     assert hits >= 178
 

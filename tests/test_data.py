@@ -17,6 +17,7 @@ from bench import datasets, inputs
 from bench.datasets import open_folder
 from bench.datasets.split import Folder
 from bench.errors import StageError, UsageError
+from bench.pool import read as read_pool
 from bench.records import Data, Model, Output, Preprocess, TensorSpec
 from tests.builders import message_of, refused
 
@@ -475,4 +476,4 @@ def test_a_folder_too_small_to_calibrate_on_still_feeds_the_timing(tmp_path: Pat
     except (UsageError, StageError) as error:
         message_of(error)
     else:
-        assert len(inputs.read_pool(pool, 1)) >= 1
+        assert len(read_pool(pool, 1)) >= 1

@@ -17,8 +17,8 @@ from PIL import Image
 
 from bench.accuracy import decoders
 from bench.accuracy.detection import DetectionScorer
-from bench.accuracy.geometry import Placement, placed
 from bench.errors import StageError, Unavailable
+from bench.geometry import Placement, placed
 from bench.preprocess import to_input
 from bench.records import Output, Preprocess
 from tests.builders import refused

@@ -572,6 +572,12 @@ def test_reporting_imports_nothing_that_measures() -> None:
     assert not found & (HEAVY - {"numpy", "sqlalchemy"})
 
 
+def test_a_process_that_measures_imports_no_images() -> None:
+    """Every measurement starts five of them."""
+    found = modules_after("import bench.child, bench.stages.measure")
+    assert not found & ((HEAVY | {"PIL"}) - {"numpy"})
+
+
 def test_plugins_import_what_they_wrap_only_when_they_are_used() -> None:
     """`bench list runners` stays instant, and a board without torch runs an ONNX file."""
     found = modules_after(

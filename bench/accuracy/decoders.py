@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bench.accuracy.geometry import Placement
     from bench.contracts import Array
+    from bench.geometry import Placement
     from bench.records import Output
 
     Floats = NDArray[np.float64]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.accuracy import decoders
-from bench.accuracy.geometry import placed
 from bench.errors import StageError, Unavailable
+from bench.geometry import placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bench.accuracy.decoders import Detections
-    from bench.accuracy.geometry import Placement
     from bench.contracts import Array
+    from bench.geometry import Placement
     from bench.records import Output, Preprocess
 
     Ints = NDArray[np.int64]

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from bench.accuracy.ledger import Ledger
+from bench.check import fixed_batch, outputs
 from bench.errors import StageError
 from bench.machine import usable_threads
 from bench.preprocess import to_input
@@ -58,8 +59,7 @@ def predict(
 ) -> list[Seen]:
     """What the network says of each image. `open_sessions(batch, threads, streams)` opens the
     artifact; `on_images` hears how many images are done, and how many were before."""
-    fixed = model.inputs[0].shape[0] if model.inputs[0].shape else None
-    batch = fixed or BATCH
+    batch = fixed_batch(model) or BATCH
     chunks = [samples[i : i + batch] for i in range(0, len(samples), batch)]
     missing = [number for number in range(len(chunks)) if number not in ledger.done]
     workers = workers or usable_threads()
@@ -125,8 +125,6 @@ def _run(free: SimpleQueue[Session], feed: dict[str, Array]) -> list[Array]:
     """Copies of the outputs, from whichever session is free."""
     session = free.get()
     try:
-        session.stage(feed)
-        session.step()
-        return [np.array(output) for output in session.fetch()]
+        return outputs(session, feed)
     finally:
         free.put(session)

@@ -17,12 +17,14 @@ class Ledger:
     """One JSON line a batch: its number and its predictions. A line that was cut off by a crash is
     left out, and so made again."""
 
-    def __init__(self, folder: Path, key: Any) -> None:
+    def __init__(self, folder: Path, key: Any, *, fresh: bool = False) -> None:
         name = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()[:32]
         self._path = folder / f"{name}.jsonl"
         self._lock = Lock()
         self.done: dict[int, Any] = {}
         folder.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            self.remove()
         if not self._path.exists():
             return
         lines = self._path.read_bytes().splitlines(keepends=True)

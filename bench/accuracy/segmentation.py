@@ -10,16 +10,16 @@ import numpy as np
 from PIL import Image
 
 from bench.accuracy.decoders import wrong
-from bench.accuracy.geometry import placed
 from bench.errors import StageError
+from bench.geometry import placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from bench.accuracy.geometry import Placement
     from bench.contracts import Array
+    from bench.geometry import Placement
     from bench.records import Output, Preprocess
 
     Map = NDArray[np.uint8]

@@ -16,7 +16,6 @@ app = typer.Typer(help="Look at the cache of artifacts, or clear it.", no_args_i
 @app.command("size")
 def cache_size(as_json: JsonOption = False) -> None:
     """How much each stage has cached, and where."""
-
     sizes = open_cache().size()
     if as_json:
         stages = {stage: {"entries": n, "bytes": size} for stage, (n, size) in sizes.items()}
@@ -39,7 +38,6 @@ def cache_clear(
     stage: Annotated[list[str] | None, typer.Argument(help="Only these stages.")] = None,
 ) -> None:
     """Remove cached artifacts; results are kept."""
-
     cache = open_cache()
     known = cache.size()
     for name in stage or []:

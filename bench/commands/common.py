@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bench.cache import Cache
+    from bench.campaign import Campaign
+    from bench.progress import Progress
     from bench.records import Option, Result
     from bench.store import Store
 
@@ -34,6 +36,19 @@ TargetOption = Annotated[
 WeightsOption = Annotated[
     str,
     typer.Option("--weights", help="pretrained, random, or a file (safetensors or state dict)."),
+]
+ProcessesOption = Annotated[
+    int, typer.Option("--processes", min=1, help="Fresh processes, measured in turns.")
+]
+MinSecondsOption = Annotated[
+    float,
+    typer.Option(
+        "--min-seconds", min=0.01, help="Seconds of samples at least, over all processes."
+    ),
+]
+MaxSecondsOption = Annotated[
+    float,
+    typer.Option("--max-seconds", min=0.01, help="Stop after so many seconds of samples."),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -61,6 +76,22 @@ def open_store(where: str | None) -> Store:
     from bench.store import Store
 
     return Store(where)
+
+
+def open_campaign(store: Store, live: Progress, **settings: Any) -> Campaign:
+    """What measures jobs and keeps their results, and shows how far it has come."""
+    from bench import debug
+    from bench.campaign import Campaign
+    from bench.pipeline import Settings
+
+    how = Settings(
+        cache=open_cache().root,
+        on_stage=live.at,
+        on_images=live.images,
+        on_details=debug.details,
+        **settings,
+    )
+    return Campaign(store, how, live.start, live.finish)
 
 
 def public(results: Iterable[Result]) -> list[dict[str, Any]]:

@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from bench import debug, terminal
-from bench.commands.common import JsonOption, StoreOption, open_cache, open_store, print_json
+from bench import terminal
+from bench.commands.common import (
+    JsonOption,
+    StoreOption,
+    open_cache,
+    open_campaign,
+    open_store,
+    print_json,
+)
 from bench.errors import UsageError
 
 baseline = typer.Typer(help="Name the results that a gate compares with.", no_args_is_help=True)
@@ -43,7 +50,6 @@ def set_baseline(
 @baseline.command("list")
 def list_baselines(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Every baseline, and how many results it has."""
-
     found = open_store(store).baselines()
     if as_json:
         print_json(found)
@@ -80,7 +86,7 @@ def gate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a matrix and alarm on confirmed regressions: exit status 4; 5 for accuracy."""
-    from bench import campaign, pipeline, present, progress
+    from bench import present, progress
     from bench.gate import matrix as matrices
     from bench.gate import night, outputs
 
@@ -91,11 +97,7 @@ def gate(
     opened = open_store(store)
     wanted = against is not None and not (allow_missing and against not in opened.baselines())
     before = opened.baseline(against or "") if wanted else []
-    live = progress.Progress(len(jobs))
-    settings = pipeline.Settings(
-        cache=open_cache().root, on_stage=live.at, on_details=debug.details
-    )
-    measuring = campaign.Campaign(opened, settings, live.start, live.finish)
+    measuring = open_campaign(opened, progress.Progress(len(jobs)))
     pairs = progress.Pairs(given.confirm_seconds)
     outcomes: list[night.Outcome] = []
     status = 1
@@ -127,7 +129,6 @@ def _require_writable(path: Path | None) -> None:
 
 def _write(path: Path | None, text: str, mode: str) -> bool:
     """Write a file; say so where that fails, for the night's status matters more."""
-
     try:
         if path is not None:
             with path.open(mode, encoding="utf-8") as file:

@@ -10,17 +10,21 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import debug, terminal
+from bench import terminal
 from bench.commands.common import (
     AnywayOption,
     JsonOption,
+    MaxSecondsOption,
+    MinSecondsOption,
     ModelOption,
+    ProcessesOption,
     RunnerOption,
     StoreOption,
     TargetOption,
     ThreadsOption,
     WeightsOption,
     open_cache,
+    open_campaign,
     open_store,
     print_json,
     runner_options,
@@ -63,13 +67,9 @@ def run(
         WindowChoice, typer.Option(help="What is timed: the step, or copies in and out too.")
     ] = WindowChoice.device,
     threads: ThreadsOption = None,
-    processes: Annotated[int, typer.Option(min=1, help="Fresh processes, measured in turns.")] = 5,
-    min_seconds: Annotated[
-        float, typer.Option(min=0.01, help="Seconds of samples at least, over all processes.")
-    ] = 3.0,
-    max_seconds: Annotated[
-        float, typer.Option(min=0.01, help="Stop after so many seconds of samples.")
-    ] = 10.0,
+    processes: ProcessesOption = 5,
+    min_seconds: MinSecondsOption = 3.0,
+    max_seconds: MaxSecondsOption = 10.0,
     rel_error: Annotated[
         float, typer.Option(min=0.0001, help="Wanted half-width of the 95 % interval, a share.")
     ] = 0.01,
@@ -83,7 +83,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and accuracy of models on targets: one row for every pair."""
-    from bench import campaign, catalog, datasets, pipeline, progress, targets
+    from bench import campaign, catalog, datasets, progress, targets
     from bench.records import Data, Job, Procedure
 
     for seconds in (min_seconds, max_seconds, rel_error, timeout):
@@ -121,15 +121,7 @@ def run(
         for images in dict.fromkeys(batch or [1])
     ]
     live = progress.Progress(len(jobs))
-    settings = pipeline.Settings(
-        cache=open_cache().root,
-        fresh=no_cache,
-        anyway=anyway,
-        on_stage=live.at,
-        on_images=live.images,
-        on_details=debug.details,
-    )
-    finished = campaign.Campaign(open_store(store), settings, live.start, live.finish)
+    finished = open_campaign(open_store(store), live, fresh=no_cache, anyway=anyway)
     try:
         finished.run(jobs)
         status = campaign.exit_status(finished.rows)

@@ -7,17 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from bench import debug, terminal
+from bench import terminal
 from bench.commands.common import (
     AnywayOption,
     JsonOption,
+    MaxSecondsOption,
+    MinSecondsOption,
     ModelOption,
+    ProcessesOption,
     RunnerOption,
     StoreOption,
     TargetOption,
     ThreadsOption,
     WeightsOption,
     open_cache,
+    open_campaign,
     open_store,
     print_json,
     runner_options,
@@ -35,20 +39,16 @@ def throughput(
     ] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="The largest batch to try.")] = 64,
     threads: ThreadsOption = None,
-    processes: Annotated[int, typer.Option(min=1, help="Fresh processes of each try.")] = 3,
-    min_seconds: Annotated[
-        float, typer.Option(min=0.01, help="Seconds of samples of each try, at least.")
-    ] = 1.0,
-    max_seconds: Annotated[
-        float, typer.Option(min=0.01, help="Stop a try after so many seconds of samples.")
-    ] = 3.0,
+    processes: ProcessesOption = 3,
+    min_seconds: MinSecondsOption = 1.0,
+    max_seconds: MaxSecondsOption = 3.0,
     option: RunnerOption = None,
     anyway: AnywayOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the batch size and the number of streams with the most images a second."""
-    from bench import campaign, catalog, pipeline, present, progress, targets
+    from bench import catalog, present, progress, targets
     from bench import throughput as searching
     from bench.records import Job, Procedure
 
@@ -62,11 +62,7 @@ def throughput(
         threads=threads, processes=processes, min_seconds=min_seconds, max_seconds=max_seconds
     )
     jobs = [Job(each, on, weights, how) for each in models for on in chosen]
-    live = progress.Progress()
-    settings = pipeline.Settings(
-        cache=open_cache().root, anyway=anyway, on_stage=live.at, on_details=debug.details
-    )
-    trying = campaign.Campaign(open_store(store), settings, live.start, live.finish)
+    trying = open_campaign(open_store(store), progress.Progress(), anyway=anyway)
     found: list[dict[str, Any]] = []
     status = 0
     try:

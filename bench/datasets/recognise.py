@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.records import Data, Model, Task
+
+    #: What reads a folder of one form: the fields of a Folder that it decides.
+    Read = Callable[[Model], dict[str, Any]]
 
 _FORMS: dict[str, str] = {
     "classes": "a subfolder a class",
@@ -33,108 +37,85 @@ def open_folder(path: Path, model: Model, asked: Data) -> Folder:
     """The labelled images in a folder, for a model. Raises UsageError for a folder that is none of
     the known forms, or more than one, or not for the model's task."""
     try:
-        form = _form(path)
+        form, read = _recognised(path)
         if model.task and model.task not in _TASKS[form]:
             raise UsageError(
                 f"--data {path} holds {_FORMS[form]}, and {model.name} is a network for "
                 f"{model.task}: other data are needed"
             )
-        return _OPENERS[form](path, model, asked)
+        found = read(model)
+        if not found["listed"]:
+            raise UsageError(f"--data {path} holds no images: {_wanted()}")
+        apart = _unlabelled(Path(asked.calibration_path)) if asked.calibration_path else None
+        return Folder(
+            name=path.resolve().name,
+            task=_TASKS[form][0],
+            calibration_limit=asked.calibration,
+            apart=apart,
+            **found,
+        )
     except OSError as error:
         raise UsageError(f"--data {path} cannot be read: {error}") from error
 
 
-def _form(path: Path) -> str:
-    index = classes.index_of(path)
-    instances = coco.index_of(path)
-    masked = masks.folders_of(path)
-    found = []
-    if index:
-        found.append("list")
-    if instances:
-        found.append("coco")
-    if masked:
-        found.append("masks")
+def _recognised(path: Path) -> tuple[str, Read]:
+    """The form of a folder, and what reads it for a model."""
+    index, instances = classes.index_of(path), coco.index_of(path)
+    found: dict[str, Read] = {}
     # A list, boxes and masks name their images, which may lie in subfolders.
     sorted_out = any(_has_images(folder) for folder in classes.subfolders(path))
-    if found == ["list"] and sorted_out and index:
+    if instances:
+        found["coco"] = partial(_coco, path, instances[0])
+    if masked := masks.folders_of(path):
+        found["masks"] = partial(_masks, path, *masked)
+    if index:
+        alone = sorted_out and not found
         # ImageNet's list often lies beside images that were sorted into subfolders long ago.
-        found = ["list"] if classes.names_files(classes.from_index(path, index)) else []
-    if not found and sorted_out:
-        found.append("classes")
+        if not alone or classes.names_files(classes.from_index(path, index)):
+            found["list"] = partial(_list, path, index)
+    if sorted_out and not found:
+        found["classes"] = partial(_classes, path)
     if len(found) > 1 or len(instances) > 1:
-        several = (
-            [_FORMS[each] for each in found] if len(found) > 1 else [i.name for i in instances]
-        )
+        files = [each.name for each in instances]
+        several = [_FORMS[form] for form in _FORMS if form in found] if len(found) > 1 else files
         raise UsageError(
             f"--data {path} is ambiguous: it holds {' and '.join(several)}; give a folder with one "
             "of them"
         )
     if not found:
-        raise UsageError(
-            f"--data {path} holds no images with labels: {', or '.join(_FORMS.values())}, was "
-            "expected"
-        )
-    return found[0]
+        raise UsageError(f"--data {path} holds no images with labels: {_wanted()}")
+    return found.popitem()
+
+
+def _wanted() -> str:
+    return f"{', or '.join(_FORMS.values())}, was expected"
 
 
 def _has_images(folder: Path) -> bool:
     return any(each.suffix.lower() in ENDINGS for each in folder.iterdir())
 
 
-def _folder(path: Path, model: Model, asked: Data, listed: list[Listed], **more: Any) -> Folder:
-    if not listed:
-        raise UsageError(
-            f"--data {path} holds no images: {', or '.join(_FORMS.values())}, was expected"
-        )
-    apart = _unlabelled(Path(asked.calibration_path)) if asked.calibration_path else None
-    return Folder(
-        name=path.resolve().name,
-        listed=tuple(listed),
-        calibration_limit=asked.calibration,
-        apart=apart,
-        **more,
-    )
-
-
-def _of_classes(path: Path, model: Model, asked: Data) -> Folder:
+def _classes(path: Path, model: Model) -> dict[str, Any]:
     listed, notes = classes.from_subfolders(path, model.labels)
-    more = {"task": "classification", "classes": model.labels, "notes": tuple(notes)}
-    return _folder(path, model, asked, listed, **more)
+    return {"listed": tuple(listed), "classes": model.labels, "notes": tuple(notes)}
 
 
-def _of_list(path: Path, model: Model, asked: Data) -> Folder:
-    index = classes.index_of(path)
-    assert index is not None
-    listed = classes.from_index(path, index)
-    return _folder(path, model, asked, listed, task="classification", classes=model.labels)
+def _list(path: Path, index: Path, model: Model) -> dict[str, Any]:
+    return {"listed": tuple(classes.from_index(path, index)), "classes": model.labels}
 
 
-def _of_coco(path: Path, model: Model, asked: Data) -> Folder:
-    [index] = coco.index_of(path)
+def _coco(path: Path, index: Path, model: Model) -> dict[str, Any]:
     listed, names = coco.read(path, index, model.labels)
-    more: dict[str, Any] = {"task": "detection", "classes": tuple(names)}
-    return _folder(path, model, asked, listed, stratum=_one_stratum, **more)
+    return {"listed": tuple(listed), "classes": tuple(names), "stratum": _one_stratum}
 
 
-def _of_masks(path: Path, model: Model, asked: Data) -> Folder:
-    found = masks.folders_of(path)
-    assert found is not None
-    names = model.labels or masks.VOC
-    more: dict[str, Any] = {"task": "segmentation", "classes": names}
-    return _folder(path, model, asked, masks.read(path, *found), stratum=_one_stratum, **more)
+def _masks(path: Path, images: Path, masked: Path, model: Model) -> dict[str, Any]:
+    listed = tuple(masks.read(path, images, masked))
+    return {"listed": listed, "classes": model.labels or masks.VOC, "stratum": _one_stratum}
 
 
 def _one_stratum(_: Any) -> None:
     """An image of many things is of no one class: one stratum for all."""
-
-
-_OPENERS: dict[str, Callable[[Path, Model, Data], Folder]] = {
-    "classes": _of_classes,
-    "list": _of_list,
-    "coco": _of_coco,
-    "masks": _of_masks,
-}
 
 
 def _unlabelled(path: Path) -> tuple[Listed, ...]:

@@ -62,11 +62,11 @@ class Folder:
             return ordered[:n], ordered[n:]
         return _not_among(_shuffled(self.apart), ordered)[: self.calibration_limit], ordered
 
-    @property
+    @cached_property
     def calibration(self) -> Sequence[Sample]:
         return [_sample(each) for each in self._parts[0]]
 
-    @property
+    @cached_property
     def test(self) -> Sequence[Sample]:
         return [_sample(each) for each in self._parts[1]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,10 +60,7 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
             *(target.runner, target.precision, target.device, target.options),
             *(versions(runner.packages), images),
         ]
-        ledger = Ledger(cache.root / "evaluations", key)
-        if request.fresh:
-            ledger.remove()
-            ledger.done.clear()
+        ledger = Ledger(cache.root / "evaluations", key, fresh=request.fresh)
 
         def make(_: Path) -> list[Seen]:
             return inference.predict(
@@ -124,8 +120,7 @@ def _notes(strangers: Sequence[str], samples: Sequence[Sample], seen: Sequence[S
         notes.append(f"{_count(strangers)} left out, labels out of range: {_some(strangers)}")
     if bad := [each.bad for each in seen if each.bad]:
         notes.append(f"{_count(bad)} left out: {_some(bad)}")
-    odd = Counter(each.odd for each in seen if each.odd)
-    for kind in sorted(odd):
+    for kind in sorted({each.odd for each in seen if each.odd}):
         names = [
             sample.name for sample, each in zip(samples, seen, strict=True) if each.odd == kind
         ]

@@ -7,13 +7,14 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from bench import canary, inputs, plugins, timing
+from bench import canary, plugins, timing
 from bench.cache import require_intact
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.load import Watch
 from bench.machine import pin, usable_threads
 from bench.messages import Block, Measure, Observed, Sampled, Warmed
+from bench.pool import read as read_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
     require_intact(built)
     runner = plugins.runner(job.target.runner)
     runner.probe(job.target)  # imports the runtime, so that loading is loading
-    pool = inputs.read_pool(request.timed.pool, how.batch)
+    pool = read_pool(request.timed.pool, how.batch)
     tell.done(None)
 
     next(commands)
@@ -85,7 +86,7 @@ def _open_canary(
         )
     except BenchError:  # a runner's own limits must not cost the model its number
         return None
-    stopwatch = timing.Stopwatch(session, inputs.read_pool(request.canary.pool, 1), "device")
+    stopwatch = timing.Stopwatch(session, read_pool(request.canary.pool, 1), "device")
     stopwatch.block(canary.BLOCK_SECONDS)
     return stopwatch
 

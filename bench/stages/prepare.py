@@ -15,6 +15,7 @@ from bench.errors import BenchError, StageError, Unavailable
 from bench.machine import observe, usable_threads
 from bench.messages import Prepare, Prepared, Timed
 from bench.modelref import ModelRef
+from bench.pool import read as read_pool
 from bench.records import Artifact, Check, Facts, Model
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
             model,
             runner,
             target,
-            inputs.read_pool(pool, fixed_batch(model) or 1),
+            read_pool(pool, fixed_batch(model) or 1),
             threads,
             tell,
         ),
