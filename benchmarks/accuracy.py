@@ -3,7 +3,7 @@ int8 costs; and how well the evaluation uses the machine.
 
 The data are not part of the project: BENCH_SHARED_DATA names the folder.
 
-    python benchmarks/accuracy.py [fp32] [int8] [max-drop] [speed]
+    python benchmarks/accuracy.py [fp32] [int8] [methods] [max-drop] [speed]
 """
 
 from __future__ import annotations
@@ -95,7 +95,13 @@ WORKERS = (1, 3, 5)
 
 
 def run(network: Path, target: str, data: str, *more: str) -> dict[str, Any]:
-    """The row of one `bench run`; the timing is kept short."""
+    """The row of one `bench run`."""
+    [row] = rows(network, target, data, *more)
+    return row
+
+
+def rows(network: Path, target: str, data: str, *more: str) -> list[dict[str, Any]]:
+    """The rows of one `bench run`; the timing is kept short."""
     quick = ["--processes", "1", "--min-seconds", "0.05", "--max-seconds", "0.05"]
     command = [sys.executable, "-c", "from bench.cli import main; main()", "run", "--json"]
     job = ["-m", str(network), "-t", target, "--data", str(SHARED / data)]
@@ -106,9 +112,11 @@ def run(network: Path, target: str, data: str, *more: str) -> dict[str, Any]:
         text=True,
         check=False,
     )
-    row: dict[str, Any] = json.loads(done.stdout)
-    assert row["accuracy"] or row["tried"], row["failure"]
-    return row
+    found = json.loads(done.stdout)
+    several: list[dict[str, Any]] = found if isinstance(found, list) else [found]
+    for row in several:
+        assert row["accuracy"] or row["tried"], row["failure"]
+    return several
 
 
 def linked(folder: Path) -> dict[str, Path]:
@@ -202,6 +210,21 @@ def change(found: dict[str, Any]) -> str:
     return f"{found['change']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
+def methods(networks: dict[str, Path]) -> None:
+    print("\nint8 by every method (`--calibration '*'`).\n")
+    print(
+        "| network | target | method | int8 | change (95 %) | build s |\n|---|---|---|---|---|---|"
+    )
+    for name, target, data in MAX_DROP:
+        for row in rows(networks[name], target, data, "--calibration", "*"):
+            found = row["accuracy"]
+            print(
+                f"| {name} | {target} | {row['calibration']['recipe']} | {found['value']:.2f} | "
+                f"{change(found)} | {row['build_s']:.0f} |",
+                flush=True,
+            )
+
+
 def max_drop(networks: dict[str, Path]) -> None:
     print("\nint8 with `--max-drop`: what was tried, in order.\n")
     print("| network | target | may lose | int8 by | layers in fp32 | accuracy | change (95 %) | |")
@@ -233,7 +256,7 @@ def speeds(networks: dict[str, Path], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    parts = sys.argv[1:] or ["fp32", "int8", "max-drop", "speed"]
+    parts = sys.argv[1:] or ["fp32", "int8", "methods", "max-drop", "speed"]
     heading("Accuracy")
     with tempfile.TemporaryDirectory() as scratch:
         networks = linked(Path(scratch))
@@ -241,6 +264,8 @@ if __name__ == "__main__":
             fp32(networks)
         if "int8" in parts:
             int8(networks)
+        if "methods" in parts:
+            methods(networks)
         if "max-drop" in parts:
             max_drop(networks)
         if "speed" in parts:

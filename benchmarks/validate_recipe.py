@@ -10,6 +10,7 @@ random weights, as ONNX for us and as torch modules for the recipe: how fast, no
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ from exporters.timm_zoo import TimmZoo
 
 SHARED = Path(os.environ.get("BENCH_SHARED_DATA", "../shared/data")).resolve()
 NETWORKS = ("mobilenetv2_100", "mobilenetv2_035")
-TURNS = 5
+TURNS = 3
 #: validate.py's own defaults.
 BATCH, WORKERS = 256, 4
 
@@ -126,41 +127,52 @@ class Recipe:
                 right += int((output.argmax(1) == labels).sum())
 
 
-def turn(one: Ours | Recipe) -> tuple[float, float, float]:
-    """CPU seconds of decoding and of inference, one after the other on one thread, and wall seconds
-    of the whole evaluation."""
+def cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    own, ended = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+
+def turn(one: Ours | Recipe) -> tuple[float, float, float, float]:
+    """CPU seconds of decoding and of inference, one after the other on one thread, and CPU and wall
+    seconds of the whole evaluation."""
     start = process_time()
     images = one.decode()
     decoding = process_time() - start
     start = process_time()
     one.compute(images)
     computing = process_time() - start
-    start = perf_counter()
+    start, before = perf_counter(), cpu_seconds()
     one.evaluate()
-    return decoding, computing, perf_counter() - start
+    return decoding, computing, cpu_seconds() - before, perf_counter() - start
 
 
 warnings.filterwarnings("ignore", message="This DataLoader will create")
 heading("Evaluation beside timm's validate.py")
 print(
     f"650 images, medians of {TURNS} turns: CPU seconds of decoding and preprocessing, and of "
-    f"inference, on one thread; wall seconds; wall x {usable_threads()} cores / their sum.\n"
+    f"inference, on one thread; CPU and wall seconds of the evaluation; CPU / their sum; wall x "
+    f"{usable_threads()} cores / their sum, which counts what others take of the machine too.\n"
 )
-print("| network | | decoding | inference | wall | ratio |\n|---|---|---|---|---|---|", flush=True)
+print("| network | | decoding | inference | CPU | wall | by CPU | by wall |")
+print("|---|---|---|---|---|---|---|---|", flush=True)
 with tempfile.TemporaryDirectory() as scratch:
     root = sorted_out(Path(scratch) / "classes")
     for name in NETWORKS:
         (Path(scratch) / name).mkdir()
         both = {"ours": Ours(name, Path(scratch) / name), "validate.py": Recipe(name, root)}
-        taken: dict[str, list[tuple[float, float, float]]] = {who: [] for who in both}
+        taken: dict[str, list[tuple[float, ...]]] = {who: [] for who in both}
         for _ in range(TURNS):
             for who, one in both.items():
                 taken[who].append(turn(one))
         for who, rows in taken.items():
-            ratios = [wall * usable_threads() / (one + two) for one, two, wall in rows]
-            decoding, computing, wall = (median(column) for column in zip(*rows, strict=True))
+            burnt = median(cpu / (one + two) for one, two, cpu, _ in rows)
+            ratios = [wall * usable_threads() / (one + two) for one, two, _, wall in rows]
+            columns = " | ".join(f"{median(column):.2f}" for column in zip(*rows, strict=True))
             print(
-                f"| {name} | {who} | {decoding:.2f} | {computing:.2f} | {wall:.2f} | "
+                f"| {name} | {who} | {columns} | {burnt:.2f} | "
                 f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
                 flush=True,
             )
