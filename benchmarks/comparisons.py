@@ -103,6 +103,12 @@ def others(a: np.ndarray, b: np.ndarray, a_one: np.ndarray, b_one: np.ndarray) -
     }
 
 
+def neighbours(found: comparison.Comparison) -> float:
+    """What other processes used meanwhile, as a share of one CPU."""
+    loads = [load for pair in found.pairs for load in pair.loads]
+    return sum(load.other_cpu_ns or 0 for load in loads) / sum(load.wall_ns for load in loads)
+
+
 def medians(blocks: list) -> np.ndarray:
     return np.array([np.median(block) for block in blocks])
 
@@ -153,6 +159,7 @@ def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
                 "seconds": found.seconds,
                 "spread": float(np.std([pair.log_ratio for pair in found.pairs], ddof=1)),
                 "p50_ms": float(np.median(a)) / 1e6,
+                "neighbours": neighbours(found),
                 "others": others(a, b, a_one, b_one),
                 "nights": nights,
             }
@@ -173,7 +180,11 @@ def report(paths: list[Path]) -> None:
     print("## Comparisons\n")
     for started in dict.fromkeys(row["run"] for row in rows):
         some = [row for row in rows if row["run"] == started]
-        print(f"- {started.partition(',')[0]}, {len(some)} comparisons: {some[0]['machine']}")
+        busy = np.median([row["neighbours"] for row in some])
+        print(
+            f"- {started.partition(',')[0]}, {len(some)} comparisons, beside other processes that "
+            f"used {busy:.0%} of a CPU (median): {some[0]['machine']}"
+        )
     print()
     verdicts = ("SLOWER", "SAME", "FASTER", "UNSURE")
     line(
