@@ -23,6 +23,7 @@ from bench.messages import (
     Canary,
     Command,
     Evaluate,
+    Export,
     Failed,
     Inputs,
     Measure,
@@ -70,6 +71,10 @@ def _answer(request: Request, tell: Teller) -> Any:
         from bench.stages.prepare import prepare
 
         return prepare(request, tell)
+    if isinstance(request, Export):
+        from bench.stages.prepare import export
+
+        return export(request, tell)
     if isinstance(request, Evaluate):
         from bench.stages.evaluate import evaluate
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import debug
-from bench.commands import cache, compare, doctor, gate, lists, results, run, throughput
+from bench.commands import cache, compare, coverage, doctor, gate, lists, results, run, throughput
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command()(throughput.throughput)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.add_typer(gate.baseline, name="baseline")
+app.command()(coverage.coverage)
 app.add_typer(lists.app, name="list")
 app.command()(results.show)
 app.command()(results.report)

@@ -98,7 +98,8 @@ class Calibration:
         if images:
             source, count = f"{images.name} calibration images", min(n, len(images.calibration))
         else:
-            source, count = "synthetic images" if model.preprocess else "random inputs", SYNTHETIC
+            source = "synthetic images" if model.preprocess else "random inputs"
+            count = min(n or SYNTHETIC, SYNTHETIC)
         key = [
             source,
             images.fingerprint if images else None,

@@ -44,12 +44,24 @@ class Probe(msgspec.Struct, tag=True, frozen=True):
     targets: list[Target]
 
 
+class Export(msgspec.Struct, tag=True, frozen=True):
+    """Describe and export a model; answered by Exported."""
+
+    model: str
+    weights: str
+    cache: str
+    fresh: bool
+
+
 class Prepare(msgspec.Struct, tag=True, frozen=True):
-    """Describe, export, build and check; answered by Prepared."""
+    """Describe, export, build, and check on so many inputs; answered by Prepared. The canary beside
+    it is for what is going to be timed."""
 
     job: Job
     cache: str
     fresh: bool
+    inputs: int = 4
+    canary: bool = True
 
 
 class Canary(msgspec.Struct, tag=True, frozen=True):
@@ -86,7 +98,7 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
-Request = Names | Probe | Prepare | Inputs | Canary | Measure | Evaluate
+Request = Names | Probe | Export | Prepare | Inputs | Canary | Measure | Evaluate
 
 
 class WarmUp(msgspec.Struct, tag=True, frozen=True):
@@ -104,6 +116,14 @@ class Finish(msgspec.Struct, tag=True, frozen=True):
 
 
 Command = WarmUp | Block | Finish
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A model, its ONNX file, and what is counted in it."""
+
+    model: Model
+    artifact: Artifact
+    facts: Facts
 
 
 class Prepared(msgspec.Struct, frozen=True):

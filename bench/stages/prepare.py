@@ -13,7 +13,7 @@ from bench.cache import Cache, versions
 from bench.check import check, fixed_batch
 from bench.errors import BenchError, StageError, Unavailable
 from bench.machine import observe, usable_threads
-from bench.messages import Prepare, Prepared, Timed
+from bench.messages import Export, Exported, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
 from bench.records import Artifact, Check, Facts, Model
@@ -24,18 +24,13 @@ if TYPE_CHECKING:
     from bench.teller import Teller
 
 
-def prepare(request: Prepare, tell: Teller) -> Prepared:
-    """Describe, export, build and check the job's model, each step from the cache where it can."""
-    job, cache = request.job, Cache(Path(request.cache), request.fresh)
-    target = job.target
-
-    tell.at("target")
-    runner = usable_runner(target)
-
+def export(request: Export, tell: Teller) -> Exported:
+    """Describe and export a model, each from the cache where it can, and count what is in it."""
+    cache = Cache(Path(request.cache), request.fresh)
     tell.at("describe")
-    ref = ModelRef.parse(job.model)
+    ref = ModelRef.parse(request.model)
     exporter = plugins.exporter(ref.source or "")
-    model = _describe(exporter, ref, job.weights, cache)
+    model = _describe(exporter, ref, request.weights, cache)
     tell.found(model=model)
 
     tell.at("export")
@@ -44,6 +39,20 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     facts, _ = cache.get_or_make(
         "facts", [exported.sha256, __version__], Facts, lambda _: onnx_graph.facts(exported)
     )
+    return Exported(model, exported, facts)
+
+
+def prepare(request: Prepare, tell: Teller) -> Prepared:
+    """Describe, export, build and check the job's model, each step from the cache where it can."""
+    job, cache = request.job, Cache(Path(request.cache), request.fresh)
+    target = job.target
+
+    tell.at("target")
+    runner = usable_runner(target)
+
+    found = export(Export(job.model, job.weights, request.cache, request.fresh), tell)
+    model, exported = found.model, found.artifact
+    exporter = plugins.exporter(model.source)
 
     tell.at("inputs")
     dataset, accuracy_note = datasets.choose(job.data, exporter, model)
@@ -70,6 +79,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         "check",
         {
             "artifacts": [exported.sha256, built.sha256, pool.sha256],
+            "inputs": request.inputs,
             "target": _what_decides_a_build(target),
             "threads": threads,
             "versions": versions(("frontier-bench", "onnxruntime", *runner.packages)),
@@ -81,7 +91,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
             model,
             runner,
             target,
-            read_pool(pool, fixed_batch(model) or 1),
+            read_pool(pool, fixed_batch(model) or 1)[: request.inputs],
             threads,
             tell,
         ),
@@ -89,7 +99,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     notes = []
     beside = None
     try:
-        beside = canary_for(runner, target, cache)
+        beside = canary_for(runner, target, cache) if request.canary else None
     except BenchError as error:  # a runner's own limits must not cost the model its number
         notes.append(f"no canary was timed beside it: {error}")
     if target.precision == "int8" and not calibration.real:
@@ -102,7 +112,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         exported=exported,
         timed=Timed(built, pool),
         canary=beside,
-        facts=facts,
+        facts=found.facts,
         check=checked,
         packages=("frontier-bench", "numpy", *runner.packages, *exporter.packages),
         accuracy_note=accuracy_note,
