@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import debug
-from bench.commands import cache, compare, doctor, gate, lists, results, run, throughput
+from bench.commands import anchors, cache, compare, doctor, gate, lists, results, run, throughput
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.add_typer(gate.baseline, name="baseline")
 app.add_typer(lists.app, name="list")
 app.command()(results.show)
 app.command()(results.report)
+app.command()(anchors.anchors)
 app.command()(doctor.doctor)
 app.command("export")(results.export_results)
 app.command("import")(results.import_results)

@@ -75,6 +75,20 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and self.sms in (None, sms)
         )
 
+    def is_observed(self, text: str, cpuid: object) -> bool:
+        """Whether a recorded result ran on it: by the name of its GPU or board, or by the CPU's
+        numbers ("family-model-stepping"). What anything may be is nothing in particular."""
+        if self.device == "gpu":
+            in_log = f"{self.cuda_name}, {self.sms} SMs"
+            return (
+                bool(self.gpu and self.gpu in text.split())
+                or bool(self.board and self.board in text)
+                or text == in_log
+            )
+        if self.family is None or not isinstance(cpuid, str):
+            return False
+        return cpuid in {f"{self.family}-{self.model}-{each}" for each in self.steppings or ()}
+
     def is_stated(self, text: str) -> bool:
         """Whether hardware that a person names could be this one: a GPU or a board has to have its
         word in it, a CPU's numbers are in no name."""
@@ -144,6 +158,11 @@ def hardware_of(target: Target) -> Hardware:
             f"target {target.name} needs the hardware {target.hardware!r}, which no target file "
             "here describes: BENCH_TARGETS names further files"
         ) from None
+
+
+def hardware(name: str) -> Hardware:
+    """The hardware of that name."""
+    return _load()[0][name]
 
 
 def select(patterns: Iterable[str], options: dict[str, Option] | None = None) -> list[Target]:
