@@ -25,6 +25,8 @@ def environment(
     seen: dict[str, Option] = {"machine_threads": here.threads, **(flags or {})}
     if hasattr(os, "sched_getaffinity"):
         seen["affinity"] = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    if target.device == "cpu" and here.family >= 0:
+        seen["cpuid"] = f"{here.family}-{here.model}-{here.stepping}"
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.exists():
         seen["governor"] = governor.read_text().strip()

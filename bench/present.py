@@ -111,6 +111,21 @@ def problems(rows: Sequence[Row]) -> None:
         )
 
 
+def imported(row: Row) -> None:
+    """What was read from another tool's files, and what is to be known of it."""
+    found, what = row["latency"] or row["reported"], f"{_model(row)} @ {row['target']}"
+    n = found.get("samples") or found["n"]
+    print(
+        f"{what} on {row['hardware']}: p50 {number(found['p50_ms'])} ms, window "
+        f"{found['window']}, batch {row['batch']}, {n} inferences, {row['measured_by']}"
+    )
+    sys.stdout.flush()
+    if row["reported"]:
+        say("figures as that tool printed them: without samples no interval, and no verdict")
+    for note in (*row["reasons"], *row["notes"]):
+        say(f"note: {note}")
+
+
 def listing(rows: Sequence[Row]) -> None:
     """A short table of public results with their ids, to pick one by."""
     table(
@@ -121,7 +136,7 @@ def listing(rows: Sequence[Row]) -> None:
                 row["started_at"][5:10],
                 _model(row),
                 row["target"],
-                _latency(row)[0] if row["latency"] else "failed",
+                _median(row),
                 _accuracy(row),
             ]
             for row in rows
@@ -244,6 +259,13 @@ def _latency(row: Row) -> tuple[str, str]:
 
     half_width = relative_half_width(tuple(latency["ci95_ms"]))
     return number(latency["p50_ms"]), f"{100 * half_width:.1f}"
+
+
+def _median(row: Row) -> str:
+    """The measured one, or, marked, what another tool says and kept no samples of."""
+    if row["latency"]:
+        return _latency(row)[0]
+    return f"({number(row['reported']['p50_ms'])})" if row["reported"] else "failed"
 
 
 def _slowest(row: Row) -> str:

@@ -10,13 +10,14 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from bench import stats
 from bench.modelref import ModelRef
 from bench.verdict import judge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.records import Measurement, Result
 
 _MB = 1e6
@@ -52,12 +53,14 @@ def to_public(result: Result) -> dict[str, Any]:
         "streams": job.procedure.streams,
         "options": job.target.options,
         "threads": result.environment.flags.get("threads"),
+        "measured_by": measured_by(result),
         "throughput_ips": None,
         "load_ms": None,
         "first_ms": None,
         "peak_rss_mb": None,
         "reasons": [],
         **timed,
+        "reported": msgspec.to_builtins(result.reported),
         "build_s": built.build_s if built else None,
         "artifact_mb": built.bytes / _MB if built else None,
         "params_m": result.facts.params / 1e6 if result.facts else None,
@@ -80,6 +83,13 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     samples = stats.pooled(blocks)
     interval = stats.median_interval(blocks)
     verdict, reasons = judge(measured, interval, how)
+    if result.provenance:  # one process of a tool that watched nothing is never beyond doubt
+        verdict = "NOISY" if verdict == "VALID" else verdict
+        reasons.append(
+            f"measured by {measured_by(result)} in one process: how processes differ and what else "
+            "the machine did is not known"
+        )
+    memory = [run.peak_rss_bytes for run in runs if run.peak_rss_bytes is not None]
     p99 = stats.percentile(samples, 0.99)
     p90 = stats.percentile(samples, 0.90)
     return {
@@ -99,12 +109,23 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
         # Streams are busy all the time, so that so many batches are on their way at any moment
         # (Little 1961, "A proof for the queuing formula L = λW").
         "throughput_ips": how.streams * how.batch / (float(samples.mean()) / 1e9),
-        "load_ms": float(np.median([run.load_ns for run in runs])) / 1e6,
-        "first_ms": float(np.median([run.first_ns for run in runs])) / 1e6,
-        "peak_rss_mb": max(run.peak_rss_bytes for run in runs) / _MB,
+        "load_ms": _middle_ms([run.load_ns for run in runs]),
+        "first_ms": _middle_ms([run.first_ns for run in runs]),
+        "peak_rss_mb": max(memory) / _MB if memory else None,
         "verdict": verdict,
         "reasons": reasons,
     }
+
+
+def measured_by(result: Result) -> str:
+    """Who held the stopwatch: "bench", or another tool and its version."""
+    who = result.provenance
+    return " ".join(filter(None, (who.tool, who.version))) if who else "bench"
+
+
+def _middle_ms(each_ns: Sequence[int | None]) -> float | None:
+    known = [ns for ns in each_ns if ns is not None]
+    return median(known) / 1e6 if known else None
 
 
 def canary_ratio(measured: Measurement) -> float | None:

@@ -212,14 +212,15 @@ class ProcessRun:
     """What one fresh process saw. Blocks are kept apart; the warm-up is kept too, and after it the
     calls that were dropped at the start of each block. All in ns.
     `stable` is False when the warm-up hit its cap before the latency settled. `canary_ns` has one
-    block of the canary for each block of the model, taken right after it."""
+    block of the canary for each block of the model, taken right after it. Load time, first
+    inference and peak memory are None where another tool measured and does not say."""
 
     blocks_ns: tuple[tuple[int, ...], ...]
     warmup_ns: tuple[int, ...]
     stable: bool
-    load_ns: int
-    first_ns: int
-    peak_rss_bytes: int
+    load_ns: int | None
+    first_ns: int | None
+    peak_rss_bytes: int | None
     canary_ns: tuple[tuple[int, ...], ...] = ()
     load: Load | None = None
 
@@ -236,6 +237,32 @@ class Measurement:
     stopped_by: Literal["interval", "cap"]
     wall_ns: int
     canary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who measured, where it was another tool: its name and version (None where it says none), the
+    files that it wrote, and the sha256 of their bytes one after the other."""
+
+    tool: str
+    version: str | None
+    files: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Latencies that another tool reports and kept no samples of, in ms, as it rounded them (to
+    `resolution_ms`), over `n` inferences. Without samples there is no interval and no verdict, so
+    this never stands where a Measurement does."""
+
+    window: Window
+    n: int
+    p50_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    resolution_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +324,8 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One row: what was asked, and what was found or why nothing was. `started_at` is in UTC."""
+    """One row: what was asked, and what was found or why nothing was. `started_at` is in UTC.
+    `provenance` says who measured, None for this tool itself."""
 
     job: Job
     started_at: str
@@ -311,3 +339,5 @@ class Result:
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
     schema: int = SCHEMA
+    provenance: Provenance | None = None
+    reported: Reported | None = None
