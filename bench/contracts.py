@@ -7,7 +7,7 @@ its own artifact, `open` reads that one. So each stage can run in its own proces
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -65,7 +65,9 @@ class Dataset(Protocol):
 
 class Calibration(Protocol):
     """What a quantizer learns activation ranges from: `n` feeds; `source` says in words where
-    from, `fingerprint` identifies the list."""
+    from, `fingerprint` identifies the list. And how: by `method`, one of the runner's `methods`
+    ("default" where it names none), with the layers `keep` (names that its `rank` gave) left in
+    higher precision. The method ACCURACY_AWARE may lose `max_drop` points of `score`."""
 
     @property
     def source(self) -> str: ...
@@ -76,8 +78,21 @@ class Calibration(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def keep(self) -> Sequence[str]: ...
+
+    @property
+    def max_drop(self) -> float: ...
+
     def feeds(self) -> Iterator[Feed]:
         """One image a feed, batch 1, preprocessed as the model wants it."""
+
+    def score(self, outputs: Mapping[int, Sequence[Array]]) -> float:
+        """The model's metric, in percent, of what a network answered to some of the feeds, by
+        their number. Raises StageError "no-labels" where these images have none."""
 
 
 class Exporter(Protocol):
@@ -149,6 +164,22 @@ class Runner(Protocol):
     ) -> AbstractContextManager[Sequence[Session]]:
         """Load the artifact on the device for that batch size: as many sessions as `streams`, which
         different threads may step at the same time, each on `threads` CPU threads of its own."""
+
+
+#: The method that measures accuracy while it quantizes, on the images that calibrate.
+ACCURACY_AWARE = "accuracy-aware"
+
+
+@runtime_checkable
+class Quantizer(Runner, Protocol):
+    """A runner that makes int8 in more than one way. `methods` names them: the default first, then
+    in the order of what they cost, as `--max-drop` tries them."""
+
+    methods: tuple[str, ...]
+
+    def rank(self, onnx: Artifact, target: Target, calibration: Calibration) -> Sequence[str]:
+        """Names of the layers that `build` can keep in higher precision, the one first that int8
+        does most harm to."""
 
 
 class Report(Protocol):

@@ -180,11 +180,23 @@ class At(msgspec.Struct, tag=True, frozen=True):
     stage: Stage
 
 
+class Quantized(msgspec.Struct, frozen=True):
+    """How int8 is being made: on `images` of the `available` ones, with the layers `kept` in higher
+    precision; and what else the runner could do: its `methods`, and whether it `keeps` layers."""
+
+    images: int
+    available: int
+    kept: tuple[str, ...]
+    methods: tuple[str, ...]
+    keeps: bool
+
+
 class Found(msgspec.Struct, tag=True, frozen=True):
     """Something worth keeping in the row even if a later stage fails."""
 
     model: Model | None = None
     artifact: Artifact | None = None
+    quantized: Quantized | None = None
 
 
 class Done(msgspec.Struct, tag=True, frozen=True):

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench import rounds, targets
+from bench import remedies, rounds, targets
 from bench.environment import environment
-from bench.errors import Unavailable
+from bench.errors import StageError, Unavailable
 from bench.launch import ChildError, call
 from bench.machine import observe
 from bench.messages import At, Evaluate, Evaluated, Prepare, Prepared, Progress
-from bench.records import Failure, Result
+from bench.records import Failure, Result, Trial
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bench.messages import Found, Update
-    from bench.records import Job, Stage
+    from bench.messages import Found, Quantized, Update
+    from bench.records import Job, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Settings:
     on_stage: Callable[[Stage], None] = lambda _: None
     on_images: Callable[[Progress], None] = lambda _: None
     on_details: Callable[[str], None] = lambda _: None
+    on_trial: Callable[[Trial], None] = lambda _: None
 
 
 def run(job: Job, settings: Settings) -> Result:
@@ -47,6 +49,8 @@ def run(job: Job, settings: Settings) -> Result:
     except ChildError as failed:
         row.set(failure=failed.failure)
         settings.on_details(failed.details)
+    except StageError as error:
+        row.set(failure=Failure("evaluate", error.kind, str(error)))
     return row.result
 
 
@@ -62,21 +66,74 @@ def _fill(row: _Row, settings: Settings) -> None:
         else:
             row.keep(reply)
 
+    ask = partial(call, deadline=deadline, on_reply=on_reply)
     where: dict[str, Any] = {"cache": str(settings.cache), "fresh": settings.fresh}
-    prepared = call(Prepare(job, **where), Prepared, deadline, on_reply)
-    row.set(facts=prepared.facts, check=prepared.check)
-    row.note(*prepared.notes)
 
+    def prepare(job: Job) -> Prepared:
+        return ask(Prepare(job, **where), Prepared)
+
+    def evaluate(prepared: Prepared) -> Evaluated:
+        built = prepared.timed.built
+        return ask(Evaluate(job, prepared.model, prepared.exported, built, **where), Evaluated)
+
+    def keep(prepared: Prepared) -> None:
+        row.set(facts=prepared.facts, check=prepared.check)
+        row.note(*prepared.notes)
+
+    evaluated = None
+    if job.max_drop is None:
+        prepared = prepare(job)
+        keep(prepared)
+    else:
+        prepared, evaluated = _search(row, job.max_drop, prepare, evaluate, settings)
+        keep(prepared)
     measurement, observed = rounds.measure(job, prepared, deadline, on_reply)
     row.set(measurement=measurement, environment=observed)
 
     if prepared.accuracy_note is not None:
         row.note(prepared.accuracy_note)
         return
-    evaluation = Evaluate(job, prepared.model, prepared.exported, prepared.timed.built, **where)
-    evaluated = call(evaluation, Evaluated, deadline, on_reply)
+    evaluated = evaluated or evaluate(prepared)
     row.set(accuracy=evaluated.accuracy)
     row.note(*evaluated.notes)
+
+
+def _search(
+    row: _Row,
+    max_drop: float,
+    prepare: Callable[[Job], Prepared],
+    evaluate: Callable[[Prepared], Evaluated],
+    settings: Settings,
+) -> tuple[Prepared, Evaluated]:
+    """The first artifact that loses no more than `max_drop` points. Raises Below when none does;
+    what was tried is in the row."""
+    job = row.result.job
+    recipe: Recipe | None = remedies.first(job.recipe)
+    while recipe:
+        row.set(artifacts=())
+        row.quantized = None
+        failure = None
+        try:
+            prepared = prepare(replace(job, recipe=recipe))
+            if prepared.accuracy_note is not None:
+                raise StageError("no-data", f"--max-drop needs accuracy: {prepared.accuracy_note}")
+            evaluated = evaluate(prepared)
+        except ChildError as failed:
+            if row.quantized is None or not remedies.goes_on(failed.failure):
+                raise
+            failure, accuracy = failed.failure, None
+            settings.on_details(failed.details)
+        else:
+            accuracy = evaluated.accuracy
+        made = row.quantized
+        kept = made.kept if made else ()
+        trial = Trial(remedies.resolved(recipe, made), kept, accuracy, failure)
+        row.set(tried=(*row.result.tried, trial))
+        settings.on_trial(trial)
+        if accuracy and remedies.enough(accuracy, max_drop):
+            return prepared, evaluated
+        recipe = remedies.following(row.result.tried, made) if made else None
+    raise StageError("accuracy", remedies.in_vain(row.result.tried, max_drop))
 
 
 class _Row:
@@ -85,6 +142,8 @@ class _Row:
     def __init__(self, job: Job) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         self.result = Result(job=job, started_at=now, environment=environment(job.target))
+        #: How int8 is being made, as the child says.
+        self.quantized: Quantized | None = None
 
     def set(self, **found: Any) -> None:
         self.result = replace(self.result, **found)
@@ -92,6 +151,7 @@ class _Row:
     def keep(self, found: Found) -> None:
         if found.model:
             self.set(model=found.model)
+        self.quantized = found.quantized or self.quantized
         if found.artifact:
             self.set(artifacts=(*self.result.artifacts, found.artifact))
 

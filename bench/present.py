@@ -26,11 +26,13 @@ def results(rows: Sequence[Row]) -> None:
     short = len(shared) == 1 and len(rows) > 1
     metric = _metric(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
+    made = recipes_differ(rows)
     last = ["images/s"] if many else ["MB"]
     table(
         [
             "model",
             "target",
+            *(["int8 by"] if made else []),
             *(["batch"] if many else []),
             "p50 ms",
             "±%",
@@ -42,6 +44,7 @@ def results(rows: Sequence[Row]) -> None:
             [
                 Path(row["model"]).name if short else _model(row),
                 row["target"],
+                *([_recipe(row)] if made else []),
                 *([_batch(row)] if many else []),
                 *_latency(row),
                 _accuracy(row),
@@ -55,7 +58,56 @@ def results(rows: Sequence[Row]) -> None:
     if short:
         source, weights = shared.pop()
         print(f"all models {source}:, weights {weights}")
+    for row in rows:
+        if len(row["tried"]) > 1 or (row["tried"] and row["failure"]):
+            tried(row)
     sys.stdout.flush()
+
+
+def tried(row: Row) -> None:
+    """What was done to keep the accuracy of one job, and what came of it."""
+    found = next((trial["accuracy"] for trial in row["tried"] if trial["accuracy"]), None)
+    name = f"{found['metric'].replace('top1', 'top-1')} %" if found else "accuracy"
+    print(f"\n{_model(row)} @ {row['target']}, at most {row['max_drop']:g} points lost:")
+    table(
+        ["", "method", "images", "fp32 layers", name, "change (95 %)"],
+        [
+            [
+                "★" if trial is row["tried"][-1] and not row["failure"] else "",
+                trial["method"] or "-",
+                str(trial["images"] or "-"),
+                str(len(trial["kept"])),
+                f"{trial['accuracy']['value']:.2f}" if trial["accuracy"] else "-",
+                _lost(trial),
+            ]
+            for trial in row["tried"]
+        ],
+        right={"images", "fp32 layers", name},
+        fold=5,
+    )
+
+
+def _lost(trial: Row) -> str:
+    found = trial["accuracy"]
+    if not found:
+        return f"failed at {trial['failure']['stage']}: {trial['failure']['message']}"
+    low, high = found["change_ci95"]
+    return f"{found['change']:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def recipes_differ(rows: Sequence[Row]) -> bool:
+    """Whether something was made int8 in more ways than one, or not as a whole."""
+    made: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if found := row["calibration"]:
+            made.setdefault((row["model"], row["target"]), set()).add(found["recipe"])
+            if found["kept"]:
+                return True
+    return any(len(ways) > 1 for ways in made.values())
+
+
+def _recipe(row: Row) -> str:
+    return row["calibration"]["recipe"] if row["calibration"] else ""
 
 
 def throughput(found: Row) -> None:

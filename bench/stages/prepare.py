@@ -17,8 +17,10 @@ from bench.messages import Export, Exported, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
 from bench.records import Artifact, Check, Facts, Model
+from bench.stages import calibrate
 
 if TYPE_CHECKING:
+    from bench.calibration import Calibration
     from bench.contracts import Dataset, Exporter, Runner
     from bench.records import Target
     from bench.teller import Teller
@@ -59,12 +61,14 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     pool = timing_inputs(model, dataset, cache)
 
     tell.at("build")
-    calibration = inputs.Calibration.of(model, dataset, job.data.calibration)
+    calibration = calibrate.choose(
+        job, model, dataset, exported, runner, _build_key(runner, target), cache, tell
+    )
     built, _ = cache.get_or_make(
         "build",
         {
             "onnx": exported.sha256,
-            "calibration": calibration.fingerprint if target.precision == "int8" else None,
+            "calibration": calibrate.key(calibration) if target.precision == "int8" else None,
             **_build_key(runner, target),
         },
         Artifact,
@@ -121,14 +125,10 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
 
 
 def _build(
-    runner: Runner, exported: Artifact, target: Target, calibration: inputs.Calibration, to: Path
+    runner: Runner, exported: Artifact, target: Target, how: Calibration, to: Path
 ) -> Artifact:
-    """Build, and leave the list of what it was calibrated on beside the artifact."""
-    built = runner.build(exported, target, calibration, to)
-    if target.precision == "int8" and calibration.names:
-        lines = "".join(f"{name}\n" for name in calibration.names)
-        (to / "calibration.txt").write_text(lines, errors="surrogateescape")
-    return built
+    built = runner.build(exported, target, how, to)
+    return calibrate.described(built, how, to) if target.precision == "int8" else built
 
 
 def canary_for(runner: Runner, target: Target, cache: Cache) -> Timed:
