@@ -67,6 +67,11 @@ def to_public(result: Result) -> dict[str, Any]:
         "artifact_mb": built.bytes / _MB if built else None,
         "params_m": result.facts.params / 1e6 if result.facts else None,
         "gmacs": result.facts.macs / 1e9 if result.facts and result.facts.macs else None,
+        "activations_m": result.facts.activations / 1e6
+        if result.facts and result.facts.activations
+        else None,
+        "uncounted": result.facts.uncounted if result.facts else None,
+        "input": list(model.inputs[0].shape[1:]) if model and model.inputs else None,
         "calibration": _calibration(built),
         "accuracy": _accuracy(result.accuracy),
         "max_drop": job.max_drop,

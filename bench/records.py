@@ -305,10 +305,16 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Size of the network, counted on its ONNX graph. `macs` are multiply-accumulates an image."""
+    """Size of the network, counted on its ONNX graph (`bench.onnx_count`). `macs` are multiply-
+    accumulates an image, `activations` the elements that its convolutions and matrix products put
+    out. Both are None where some could not be counted: `uncounted` says which ("3 MatMul"), and
+    `least_macs` is the count of the others."""
 
     params: int
     macs: int | None
+    activations: int | None = None
+    least_macs: int | None = None
+    uncounted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

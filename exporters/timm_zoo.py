@@ -53,7 +53,9 @@ class TimmZoo:
             inputs=(TensorSpec("input", (None, *config.input_size), "float32"),),
             preprocess=_preprocess(config),
             labels=_labels(config),
-            published=_published(f"{architecture}.{config.tag}") if found == config.tag else None,
+            published=_published(f"{architecture}.{config.tag}", config.input_size[-1])
+            if found == config.tag
+            else None,
             weights_file=checkpoints.file_of(weights),
             notes=notes,
         )
@@ -127,9 +129,14 @@ def _labels(config: Any) -> tuple[str, ...]:
     return tuple(ImageNetInfo(subset).label_names()) if subset else ()  # type: ignore[no-untyped-call]
 
 
-def _published(name: str) -> Published | None:
+def _published(name: str, size: int) -> Published | None:
+    """What timm states for these weights: at this size of image, else at the nearest one, and
+    which it was."""
     with (Path(__file__).parent / "timm_top1.tsv").open() as table:
-        for row in csv.DictReader(table, delimiter="\t"):
-            if row["model"] == name:
-                return Published("top1", float(row["top1"]), name.partition(".")[2], row["source"])
-    return None
+        rows = csv.DictReader((line for line in table if line[0] != "#"), delimiter="\t")
+        stated = {int(row["size"]): float(row["top1"]) for row in rows if row["model"] == name}
+    if not stated:
+        return None
+    nearest = min(stated, key=lambda other: abs(other - size))
+    source = f"timm, results-imagenet.csv of 2025-10-30, at {nearest} x {nearest}"
+    return Published("top1", stated[nearest], name.partition(".")[2], source)

@@ -82,6 +82,7 @@ def export(
                     "not-exportable",
                     f"torch cannot export {model.name}: {type(error).__name__}: {reason}",
                 ) from error
+        details["parameters"] = sum(parameter.numel() for parameter in module.parameters())
         size = sum(tensor.nbytes for tensor in module.state_dict().values())
         program.save(str(path), external_data=size > _EXTERNAL_BYTES)
     onnx_graph.verify(path)

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.launch import Child, ChildError
 from bench.messages import At, Export, Exported, Prepare, Prepared
 from bench.modelref import ModelRef
-from bench.records import Data, Job
+from bench.records import Job, Recipe
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ class Sweep:
         """What is asked of a target that is here: all that comes before timing. One that can only
         be compiled for on this machine needs a request of its own, answered by a Prepared without
         a check."""
-        data = Data(calibration=self.plan.calibration)
-        job = Job(asked.model, target, asked.weights, data=data)
+        few = Recipe(images=self.plan.calibration)
+        job = Job(asked.model, target, asked.weights, recipe=few)
         return Prepare(job, str(cache.root), False, inputs=INPUTS, canary=False)
 
     def _all(self, model: str) -> list[Attempt]:
