@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import debug
-from bench.commands import cache, compare, doctor, gate, lists, results, run, throughput
+from bench.commands import cache, compare, compile, doctor, gate, lists, results, run, throughput
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(throughput.throughput)
+app.command("compile")(compile.compile_models)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.add_typer(gate.baseline, name="baseline")

@@ -45,11 +45,13 @@ class Probe(msgspec.Struct, tag=True, frozen=True):
 
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):
-    """Describe, export, build and check; answered by Prepared."""
+    """Describe, export, build and check; answered by Prepared. With `build_only` the artifact need
+    not be able to run here; it is not going to be timed."""
 
     job: Job
     cache: str
     fresh: bool
+    build_only: bool = False
 
 
 class Canary(msgspec.Struct, tag=True, frozen=True):
@@ -108,14 +110,14 @@ Command = WarmUp | Block | Finish
 
 class Prepared(msgspec.Struct, frozen=True):
     """All that timing and evaluating need. `accuracy_note` says why no accuracy can be measured,
-    null when it can."""
+    null when it can; `check` is null where nothing could be checked."""
 
     model: Model
     exported: Artifact
     timed: Timed
     canary: Timed | None
     facts: Facts
-    check: Check
+    check: Check | None
     packages: tuple[str, ...]
     accuracy_note: str | None
     notes: tuple[str, ...]

@@ -37,22 +37,67 @@ class Settings:
 
 def run(job: Job, settings: Settings) -> Result:
     """Measure one job. A failure is a Result too; only the user's interruption is raised."""
+    return _row(job, settings, _measure).result
+
+
+def build_only(job: Job, settings: Settings) -> Result:
+    """Everything up to the artifact, and nothing that needs the target itself. The Result has no
+    measurement, and is not for the store."""
+    return _row(job, settings, _build_only).result
+
+
+def _row(job: Job, settings: Settings, fill: Callable[[_Row, Settings], None]) -> _Row:
     row = _Row(job)
     try:
-        if not settings.anyway:
-            targets.require(job.target, observe())
-        _fill(row, settings)
+        fill(row, settings)
     except Unavailable as refusal:
         row.set(failure=Failure("target", refusal.kind, str(refusal)))
     except ChildError as failed:
         row.set(failure=failed.failure)
         settings.on_details(failed.details)
-    return row.result
+    return row
 
 
-def _fill(row: _Row, settings: Settings) -> None:
+def _build_only(row: _Row, settings: Settings) -> None:
     job = row.result.job
+    request = Prepare(job, **_where(settings), build_only=True)
+    _prepared(row, request, Deadline.after(job.procedure.timeout_seconds), settings)
+
+
+def _measure(row: _Row, settings: Settings) -> None:
+    job = row.result.job
+    if not settings.anyway:
+        targets.require(job.target, observe())
     deadline = Deadline.after(job.procedure.timeout_seconds)
+    prepared = _prepared(row, Prepare(job, **_where(settings)), deadline, settings)
+    on_reply = _listener(row, settings)
+    measurement, observed = rounds.measure(job, prepared, deadline, on_reply)
+    row.set(measurement=measurement, environment=observed)
+
+    if prepared.accuracy_note is not None:
+        row.note(prepared.accuracy_note)
+        return
+    evaluation = Evaluate(
+        job, prepared.model, prepared.exported, prepared.timed.built, **_where(settings)
+    )
+    evaluated = call(evaluation, Evaluated, deadline, on_reply)
+    row.set(accuracy=evaluated.accuracy)
+    row.note(*evaluated.notes)
+
+
+def _prepared(row: _Row, request: Prepare, deadline: Deadline, settings: Settings) -> Prepared:
+    prepared = call(request, Prepared, deadline, _listener(row, settings))
+    row.set(facts=prepared.facts, check=prepared.check)
+    row.note(*prepared.notes)
+    return prepared
+
+
+def _where(settings: Settings) -> dict[str, Any]:
+    return {"cache": str(settings.cache), "fresh": settings.fresh}
+
+
+def _listener(row: _Row, settings: Settings) -> Callable[[Update], None]:
+    """What keeps and passes on what a child says on its way."""
 
     def on_reply(reply: Update) -> None:
         if isinstance(reply, At):
@@ -62,21 +107,7 @@ def _fill(row: _Row, settings: Settings) -> None:
         else:
             row.keep(reply)
 
-    where: dict[str, Any] = {"cache": str(settings.cache), "fresh": settings.fresh}
-    prepared = call(Prepare(job, **where), Prepared, deadline, on_reply)
-    row.set(facts=prepared.facts, check=prepared.check)
-    row.note(*prepared.notes)
-
-    measurement, observed = rounds.measure(job, prepared, deadline, on_reply)
-    row.set(measurement=measurement, environment=observed)
-
-    if prepared.accuracy_note is not None:
-        row.note(prepared.accuracy_note)
-        return
-    evaluation = Evaluate(job, prepared.model, prepared.exported, prepared.timed.built, **where)
-    evaluated = call(evaluation, Evaluated, deadline, on_reply)
-    row.set(accuracy=evaluated.accuracy)
-    row.note(*evaluated.notes)
+    return on_reply
 
 
 class _Row:
