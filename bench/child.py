@@ -80,10 +80,10 @@ def _answer(request: Request, tell: Teller) -> Any:
 
         return evaluate(request, tell)
     if isinstance(request, Canary):
-        from bench.stages.prepare import canary_for, usable_runner
+        from bench.stages.build import canary_for, usable
 
         cache = Cache(Path(request.cache))
-        return canary_for(usable_runner(request.target), request.target, cache)
+        return canary_for(usable(request.target).runner, request.target, cache)
     if isinstance(request, Inputs):
         from bench.stages.prepare import timing_inputs
 

@@ -14,6 +14,7 @@ from bench.commands import (
     anchors,
     cache,
     compare,
+    compile,
     coverage,
     doctor,
     gate,
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(throughput.throughput)
+app.command("compile")(compile.compile_models)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.add_typer(gate.baseline, name="baseline")

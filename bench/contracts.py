@@ -182,6 +182,33 @@ class Quantizer(Runner, Protocol):
         does most harm to."""
 
 
+@runtime_checkable
+class Compiler(Protocol):
+    """What a runner has beside `build` when it compiles for one device and one batch size, perhaps
+    on a machine where the result cannot run: `ahead` says that the target's device is not here.
+
+    `build` is then `lower` and `compile` one after the other.
+    """
+
+    def probe_build(self, target: Target) -> str | None:
+        """Why not even `lower` can work here, with the remedy; None when it can."""
+
+    def identity(self, target: Target, *, ahead: bool) -> Mapping[str, Option]:
+        """What decides what `compile` makes, beside its arguments: version, device."""
+
+    def lower(
+        self, onnx: Artifact, target: Target, calibration: Calibration, to: Path, *, ahead: bool
+    ) -> Artifact:
+        """The ONNX file that the compiler is given: the network in the target's precision. ONNX
+        Runtime can run it too, so that it can be checked where the device is not."""
+
+    def compile(
+        self, lowered: Artifact, target: Target, batches: Sequence[int], to: Path, *, ahead: bool
+    ) -> Artifact:
+        """What runs on the device, for these batch sizes. Raises Unavailable where no compiler here
+        makes it, StageError with the compiler's own reason where it refuses the network."""
+
+
 class Report(Protocol):
     """An output. `formats` are the file name endings it can write."""
 

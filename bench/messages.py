@@ -55,13 +55,15 @@ class Export(msgspec.Struct, tag=True, frozen=True):
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):
     """Describe, export, build, and check on so many inputs; answered by Prepared. The canary beside
-    it is for what is going to be timed."""
+    it is for what is going to be timed. With `build_only` the artifact need not be able to run
+    here."""
 
     job: Job
     cache: str
     fresh: bool
     inputs: int = 4
     canary: bool = True
+    build_only: bool = False
 
 
 class Canary(msgspec.Struct, tag=True, frozen=True):
@@ -128,14 +130,14 @@ class Exported(msgspec.Struct, frozen=True):
 
 class Prepared(msgspec.Struct, frozen=True):
     """All that timing and evaluating need. `accuracy_note` says why no accuracy can be measured,
-    null when it can."""
+    null when it can; `check` is null where nothing could be checked."""
 
     model: Model
     exported: Artifact
     timed: Timed
     canary: Timed | None
     facts: Facts
-    check: Check
+    check: Check | None
     packages: tuple[str, ...]
     accuracy_note: str | None
     notes: tuple[str, ...]

@@ -145,6 +145,41 @@ def throughput(found: Row) -> None:
             say(f"batch {row['batch']}: failed at {failure['stage']}: {failure['message']}")
 
 
+def builds(rows: Sequence[Row]) -> None:
+    """What was compiled: by whom, how large, in which types; and where it lies."""
+    table(
+        ["model", "target", "compiled by", "MB", "s", "compute layers", "check"],
+        [
+            [
+                _model(row),
+                row["target"],
+                "failed" if row["failure"] else row["compiled"]["made_by"],
+                "-" if row["failure"] else number(row["artifact_mb"]),
+                "-" if row["failure"] else number(row["build_s"]),
+                " ".join(f"{n} {kind}" for kind, n in row["layers"].items()) or "-",
+                f"{row['check']['cosine']:.4f}" if row["check"] else "-",
+            ]
+            for row in rows
+        ],
+        right={"MB", "s", "check"},
+    )
+    for row in rows:
+        if row["compiled"]:
+            print(f"{_model(row)} @ {row['target']}: {row['compiled']['path']}")
+    sys.stdout.flush()
+
+
+def build_problems(rows: Sequence[Row]) -> None:
+    """Why there is no artifact, in words, and how far it came."""
+    for row in rows:
+        if failure := row["failure"]:
+            what = f"{_model(row)} @ {row['target']}"
+            say(f"{what}: failed at {failure['stage']}: {failure['message']}")
+            if len(row["artifacts"]) > 1:
+                lowered = row["artifacts"][-1]
+                say(f"  what it was to be compiled from ({lowered['format']}): {lowered['path']}")
+
+
 def problems(rows: Sequence[Row]) -> None:
     """What speaks against the results, in words; past a few, counted."""
     doubtful = [row for row in rows if row["reasons"]]
@@ -292,6 +327,8 @@ def noise(found: Row) -> None:
 
 def outcome(row: Row) -> str:
     """One result in a few words."""
+    if row.get("compiled"):
+        return f"{number(row['artifact_mb'])} MB by {row['compiled']['made_by']}"
     accuracy = f", {_accuracy(row)} %" if row["accuracy"] else ""
     return f"{_latency(row)[0]} ms{accuracy}, {row['verdict']}"
 

@@ -86,6 +86,27 @@ def to_public(result: Result) -> dict[str, Any]:
     }
 
 
+def build_to_public(result: Result) -> dict[str, Any]:
+    """The public JSON object of one build (`bench compile`). `compiled` is what runs on the device,
+    null where there is none; `layers` counts its compute layers by the type they run in, as far as
+    the compiler tells."""
+    row = to_public(result)
+    built = result.artifacts[-1] if result.artifacts and not result.failure else None
+    about = ("path", "format", "sha256", "made_by", "build_s", "details")
+    compiled = {name: getattr(built, name) for name in about} if built else None
+    layers = str(built.details.get("layers_as_typed", "")) if built else ""
+    same = (
+        *("status", "model", "source", "weights", "target", "runner", "precision", "batch"),
+        *("options", "build_s", "artifact_mb", "params_m", "gmacs", "check", "failure"),
+        *("artifacts", "environment", "notes", "started_at"),
+    )
+    return {
+        **{name: row[name] for name in same},
+        "compiled": compiled,
+        "layers": {kind: int(n) for kind, _, n in (e.partition(":") for e in layers.split())},
+    }
+
+
 def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     how = result.job.procedure
     runs = measured.processes
