@@ -57,6 +57,7 @@ def to_public(result: Result) -> dict[str, Any]:
         "threads": result.environment.flags.get("threads"),
         "measured_by": measured_by(result),
         "throughput_ips": None,
+        "energy_mj": None,
         "load_ms": None,
         "first_ms": None,
         "peak_rss_mb": None,
@@ -143,9 +144,19 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
         "load_ms": _middle_ms([run.load_ns for run in runs]),
         "first_ms": _middle_ms([run.first_ns for run in runs]),
         "peak_rss_mb": max(memory) / _MB if memory else None,
+        "energy_mj": energy_mj(measured, how.batch),
         "verdict": verdict,
         "reasons": reasons,
     }
+
+
+def energy_mj(measured: Measurement, batch: int) -> float | None:
+    """What one image takes of the GPU's board, idling included; None where nothing tells."""
+    gpus = [run.load.gpu if run.load else None for run in measured.processes]
+    known = [gpu for gpu in gpus if gpu and gpu.energy_mj and gpu.steps]
+    if not known or len(known) < len(gpus):
+        return None
+    return sum(gpu.energy_mj or 0 for gpu in known) / (batch * sum(gpu.steps for gpu in known))
 
 
 def measured_by(result: Result) -> str:

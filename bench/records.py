@@ -206,12 +206,33 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuLoad:
+    """What the GPU did while the blocks of one process ran, as NVML tells it: `steps` batches (with
+    those dropped), the energy they took (the board's, idling included), the lowest and the highest
+    clock, the highest temperature and power at the ends of blocks, why it ran slower than it could
+    (NVML's reasons), for how long it was held back by heat and by its power limit, and the most
+    processes of others that had it at once, and the most that these used of it, in percent. None
+    where the GPU does not tell."""
+
+    steps: int
+    energy_mj: float | None
+    sm_mhz: tuple[int, int] | None
+    temperature_c: int | None
+    power_mw: int | None
+    slowed_by: tuple[str, ...]
+    hot_ns: int | None
+    capped_ns: int | None
+    others: int | None
+    others_percent: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What went on in the machine while the blocks of one process ran: their wall time, the CPU
     time of that process and of all others, the time the hypervisor took away (steal), how often
     the process lost its core to another (involuntary context switches), and how often the CPU said
     that it was too hot to keep its clock. Sums over the blocks; None where the system does not
-    tell."""
+    tell. `gpu` where the target is one that tells."""
 
     wall_ns: int
     own_cpu_ns: int
@@ -219,6 +240,7 @@ class Load:
     steal_ns: int | None
     switches: int
     throttled: int | None
+    gpu: GpuLoad | None = None
 
 
 @dataclass(frozen=True, slots=True)
