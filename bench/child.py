@@ -28,6 +28,7 @@ from bench.messages import (
     Inputs,
     Measure,
     Names,
+    Outlines,
     Prepare,
     Probe,
     Request,
@@ -92,6 +93,10 @@ def _answer(request: Request, tell: Teller) -> Any:
 
     if isinstance(request, Names):
         return sorted(plugins.exporter(request.source).names())
+    if isinstance(request, Outlines):
+        from bench.index import of_source
+
+        return of_source(request.source)
     assert isinstance(request, Probe)
     return [plugins.runner(target.runner).probe(target) for target in request.targets]
 

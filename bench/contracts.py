@@ -6,11 +6,14 @@ its own artifact, `open` reads that one. So each stage can run in its own proces
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from bench.records import Task
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -119,6 +122,28 @@ class Exporter(Protocol):
 
     def dataset(self, model: Model) -> Dataset | None:
         """The data this source carries for the model, if it carries any."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a source knows of a model without making it; None is unknown. `weights` is the tag of
+    the weights that the name means, `published` what `source` states for them, in percent."""
+
+    name: str
+    task: Task | None = None
+    params: int | None = None
+    input: tuple[int, ...] | None = None
+    weights: str | None = None
+    metric: str | None = None
+    published: float | None = None
+    source: str | None = None
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """What an Exporter may offer beside: an outline of each of its names, in a few seconds."""
+
+    def outlines(self) -> Iterable[Outline]: ...
 
 
 class Session(Protocol):

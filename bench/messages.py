@@ -38,6 +38,12 @@ class Names(msgspec.Struct, tag=True, frozen=True):
     source: str
 
 
+class Outlines(msgspec.Struct, tag=True, frozen=True):
+    """Ask for an outline of every model of a source."""
+
+    source: str
+
+
 class Probe(msgspec.Struct, tag=True, frozen=True):
     """Ask why a runner cannot run some targets: a list of reasons, null for ready ones."""
 
@@ -100,7 +106,7 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
-Request = Names | Probe | Export | Prepare | Inputs | Canary | Measure | Evaluate
+Request = Names | Outlines | Probe | Export | Prepare | Inputs | Canary | Measure | Evaluate
 
 
 class WarmUp(msgspec.Struct, tag=True, frozen=True):

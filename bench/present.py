@@ -12,6 +12,7 @@ from bench.terminal import change, number, say, table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bench import index
     from bench.gate.night import Outcome
 
 Row = dict[str, Any]
@@ -231,6 +232,31 @@ def listing(rows: Sequence[Row]) -> None:
         right={"p50 ms", _metric(rows)},
         fold=2,
     )
+
+
+def models(rows: Sequence[index.Row]) -> None:
+    """A table of the index. What all rows have in common is said once; "-" is unknown."""
+    tasks = {row.outline.task for row in rows}
+    metrics = {row.outline.metric for row in rows if row.outline.metric}
+    metric = metrics.pop().replace("top1", "top-1") if len(metrics) == 1 else "published"
+    table(
+        ["model", *(["task"] if len(tasks) > 1 else []), "params", "input", metric],
+        [
+            [
+                row.full,
+                *([row.outline.task or "-"] if len(tasks) > 1 else []),
+                f"{number(row.outline.params / 1e6)} M" if row.outline.params else "-",
+                " x ".join(map(str, row.outline.input[1:])) if row.outline.input else "-",
+                "-" if row.outline.published is None else f"{row.outline.published:.1f}",
+            ]
+            for row in rows
+        ],
+        right={"params", "input", metric},
+    )
+    sys.stdout.flush()
+    task = tasks.pop() if len(tasks) == 1 else None
+    said = f", all for {task}" if task and len(rows) > 1 else ""
+    say(f"{len(rows)} model{'s' if len(rows) > 1 else ''}{said}; {metric} is published, in percent")
 
 
 def notes(rows: Sequence[Row]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from bench.contracts import Outline
 from bench.errors import unknown
 from bench.records import Model, Output, Published, TensorSpec
 from exporters import checkpoints, digits, torch_onnx
@@ -59,8 +60,31 @@ class BuiltinZoo:
             checkpoints.load_file(module, file)
         return torch_onnx.export_image_model(module, model, to)
 
+    def outlines(self) -> Iterable[Outline]:
+        return [_outline(name) if _is_digits(name) else Outline(name) for name in self.names()]
+
     def dataset(self, model: Model) -> Dataset | None:
         return Digits()
+
+
+def _is_digits(name: str) -> bool:
+    return name.removesuffix(f".{_TAG}") in digits.SIDES
+
+
+def _outline(name: str) -> Outline:
+    network = name.removesuffix(f".{_TAG}")
+    stated = json.loads((digits.WEIGHTS / "accuracy.json").read_text())[network]
+    side = digits.SIDES[network]
+    return Outline(
+        name,
+        "classification",
+        params=stated["params"],
+        input=(1, side, side),
+        weights=_TAG,
+        metric="top1",
+        published=stated["top1"],
+        source="exporters/digits/weights/accuracy.json",
+    )
 
 
 def _published(name: str) -> Published:

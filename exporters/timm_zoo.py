@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from math import floor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StageError, UsageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, Published, TensorSpec
-from exporters import checkpoints, torch_onnx
+from exporters import checkpoints, timm_index, torch_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from bench.contracts import Dataset
+    from bench.contracts import Dataset, Outline
     from bench.records import Artifact
 
 
@@ -62,6 +61,10 @@ class TimmZoo:
 
     def export(self, model: Model, to: Path) -> Artifact:
         return torch_onnx.export_image_model(_create(model), model, to)
+
+    def outlines(self) -> Iterable[Outline]:
+        torch_onnx.require("torch", "timm")
+        return timm_index.outlines()
 
     def dataset(self, model: Model) -> Dataset | None:
         return None
@@ -132,11 +135,9 @@ def _labels(config: Any) -> tuple[str, ...]:
 def _published(name: str, size: int) -> Published | None:
     """What timm states for these weights: at this size of image, else at the nearest one, and
     which it was."""
-    with (Path(__file__).parent / "timm_top1.tsv").open() as table:
-        rows = csv.DictReader((line for line in table if line[0] != "#"), delimiter="\t")
-        stated = {int(row["size"]): float(row["top1"]) for row in rows if row["model"] == name}
-    if not stated:
+    stated = timm_index.top1().get(name, {})
+    at = timm_index.nearest(stated, size)
+    if at is None:
         return None
-    nearest = min(stated, key=lambda other: abs(other - size))
-    source = f"timm, results-imagenet.csv of 2025-10-30, at {nearest} x {nearest}"
-    return Published("top1", stated[nearest], name.partition(".")[2], source)
+    source = f"{timm_index.SOURCE}, at {at} x {at}"
+    return Published("top1", stated[at], name.partition(".")[2], source)

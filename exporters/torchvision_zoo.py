@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, Published, TensorSpec
-from exporters import checkpoints, torch_onnx
+from exporters import checkpoints, torch_onnx, torchvision_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.contracts import Dataset
+    from bench.contracts import Dataset, Outline
     from bench.records import Artifact
 
 
@@ -68,6 +68,9 @@ class TorchvisionZoo:
 
     def export(self, model: Model, to: Path) -> Artifact:
         return torch_onnx.export_image_model(_create(model), model, to)
+
+    def outlines(self) -> Iterable[Outline]:
+        return torchvision_index.outlines(self.names())
 
     def dataset(self, model: Model) -> Dataset | None:
         return None
