@@ -23,7 +23,7 @@ from bench.stages.build import able_to_build, canary_for, usable, what_decides_a
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Exporter
-    from bench.records import Target
+    from bench.records import Option, Target
     from bench.stages.build import Builder
     from bench.teller import Teller
 
@@ -153,8 +153,11 @@ def _check(
 
 
 def _on_ort(target: Target) -> Target:
-    """ONNX Runtime's CPU, at the precision that the artifact is held to."""
-    return replace(REFERENCE, precision=target.precision)
+    """ONNX Runtime's CPU, at the precision that the artifact is held to, computing Q/DQ as it is
+    written: version 1.32 takes the fp16 scales of biases for something else when it rewrites them
+    (its optimizer WeightBiasQuantization), and the network is lost."""
+    options: dict[str, Option] = {"session.disable_quant_qdq": 1}
+    return replace(REFERENCE, precision=target.precision, options=options)
 
 
 def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifact:
