@@ -147,26 +147,28 @@ def throughput(found: Row) -> None:
 
 
 def builds(rows: Sequence[Row]) -> None:
-    """What was compiled: by whom, how large, in which types; and where it lies."""
+    """What was compiled: how large, in which types, and whether it was checked; by whom, and where
+    it lies."""
+    made = [row for row in rows if row["compiled"]]
     table(
-        ["model", "target", "compiled by", "MB", "s", "compute layers", "check"],
+        ["model", "target", "MB", "s", "compute layers", "cosine"],
         [
             [
                 _model(row),
                 row["target"],
-                "failed" if row["failure"] else row["compiled"]["made_by"],
-                "-" if row["failure"] else number(row["artifact_mb"]),
-                "-" if row["failure"] else number(row["build_s"]),
+                number(row["artifact_mb"]) if row["compiled"] else "failed",
+                number(row["build_s"]) if row["compiled"] else "-",
                 " ".join(f"{n} {kind}" for kind, n in row["layers"].items()) or "-",
                 f"{row['check']['cosine']:.4f}" if row["check"] else "-",
             ]
             for row in rows
         ],
-        right={"MB", "s", "check"},
+        right={"MB", "s", "cosine"},
     )
-    for row in rows:
-        if row["compiled"]:
-            print(f"{_model(row)} @ {row['target']}: {row['compiled']['path']}")
+    for row in made:
+        what = row["compiled"]
+        print(f"{_model(row)} @ {row['target']}: {what['format']} by {what['made_by']}")
+        print(f"  {what['path']}")
     sys.stdout.flush()
 
 

@@ -58,6 +58,8 @@ def compile_engine(
             config.set_compute_capability(getattr(api.module.ComputeCapability, name), 0)
         timings = None if ahead_for else _start_timings(config, options)
         layers = typed_layers(network)
+        if strongly_typed or precision == "int8":
+            _require_precision(precision, layers)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise refusal(
@@ -191,6 +193,22 @@ def typed_layers(network: Any) -> Counter[str]:
         kind = layer.get_output(0).dtype.name
         found["int8" if names <= dequantized else _TYPES.get(kind, kind.lower())] += 1
     return found
+
+
+def _require_precision(precision: Precision, layers: Counter[str]) -> None:
+    """Raise StageError when the network does not say what the target says."""
+    if precision == "int8" and not layers["int8"]:
+        raise StageError(
+            "not-quantizable",
+            "ModelOpt leaves every convolution and matrix product of the model in higher precision "
+            "(those of few channels gain nothing from int8): it would not be int8",
+        )
+    if precision == "fp16" and not layers["fp16"]:
+        raise StageError(
+            "wrong-precision",
+            "the target says fp16, and the convolutions and matrix products of the model are "
+            f"{_listed(layers) or 'nothing: it has none'}",
+        )
 
 
 def _listed(layers: Counter[str]) -> str:

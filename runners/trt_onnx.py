@@ -93,8 +93,9 @@ def _precision(onnx: Artifact) -> str:
 
 
 def _own_copy(onnx: Artifact, scratch: Path) -> Path:
-    """The network in a folder of its own: ModelOpt writes beside what it reads. Older opsets know
-    no scale for each channel."""
+    """The network in a folder of its own, for ModelOpt writes beside what it reads; with a name for
+    each node, for it converts nodes by their names and leaves those without any as they are. Older
+    opsets know no scale for each channel."""
     import onnx as library
     from onnx import version_converter
 
@@ -103,6 +104,9 @@ def _own_copy(onnx: Artifact, scratch: Path) -> Path:
     model = library.load(onnx.path)
     if onnx_graph.opset(model) < 13:
         model = version_converter.convert_version(model, 13)
+    for i, node in enumerate(model.graph.node):
+        if not node.name:
+            node.name = f"unnamed_{node.op_type}_{i}"
     path = scratch / "model.onnx"
     library.save(model, path)
     return path
