@@ -86,10 +86,10 @@ def _answer(request: Request, tell: Teller) -> Any:
 
         return evaluate(request, tell)
     if isinstance(request, Canary):
-        from bench.stages.prepare import canary_for, usable_runner
+        from bench.stages.build import canary_for, usable
 
         cache = Cache(Path(request.cache))
-        return canary_for(usable_runner(request.target), request.target, cache)
+        return canary_for(usable(request.target).runner, request.target, cache)
     if isinstance(request, Inputs):
         from bench.stages.prepare import timing_inputs
 
@@ -103,6 +103,10 @@ def _answer(request: Request, tell: Teller) -> Any:
 
         return of_source(request.source)
     assert isinstance(request, Probe)
+    if request.build_only:
+        from bench.stages.build import problem
+
+        return [problem(target) for target in request.targets]
     return [plugins.runner(target.runner).probe(target) for target in request.targets]
 
 

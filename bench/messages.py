@@ -45,9 +45,11 @@ class Outlines(msgspec.Struct, tag=True, frozen=True):
 
 
 class Probe(msgspec.Struct, tag=True, frozen=True):
-    """Ask why a runner cannot run some targets: a list of reasons, null for ready ones."""
+    """Ask why a runner cannot run some targets, or why nothing can be built for them here: a list
+    of reasons, null for ready ones."""
 
     targets: list[Target]
+    build_only: bool = False
 
 
 class Describe(msgspec.Struct, tag=True, frozen=True):
@@ -69,13 +71,15 @@ class Export(msgspec.Struct, tag=True, frozen=True):
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):
     """Describe, export, build, and check on so many inputs; answered by Prepared. The canary beside
-    it is for what is going to be timed."""
+    it is for what is going to be timed. With `build_only` the artifact need not be able to run
+    here."""
 
     job: Job
     cache: str
     fresh: bool
     inputs: int = 4
     canary: bool = True
+    build_only: bool = False
 
 
 class Canary(msgspec.Struct, tag=True, frozen=True):
@@ -151,14 +155,14 @@ class Exported(msgspec.Struct, frozen=True):
 
 class Prepared(msgspec.Struct, frozen=True):
     """All that timing and evaluating need. `accuracy_note` says why no accuracy can be measured,
-    null when it can."""
+    null when it can; `check` is null where nothing could be checked."""
 
     model: Model
     exported: Artifact
     timed: Timed
     canary: Timed | None
     facts: Facts
-    check: Check
+    check: Check | None
     packages: tuple[str, ...]
     accuracy_note: str | None
     notes: tuple[str, ...]
@@ -203,11 +207,23 @@ class At(msgspec.Struct, tag=True, frozen=True):
     stage: Stage
 
 
+class Quantized(msgspec.Struct, frozen=True):
+    """How int8 is being made: on `images` of the `available` ones, with the layers `kept` in higher
+    precision; and what else the runner could do: its `methods`, and whether it `keeps` layers."""
+
+    images: int
+    available: int
+    kept: tuple[str, ...]
+    methods: tuple[str, ...]
+    keeps: bool
+
+
 class Found(msgspec.Struct, tag=True, frozen=True):
     """Something worth keeping in the row even if a later stage fails."""
 
     model: Model | None = None
     artifact: Artifact | None = None
+    quantized: Quantized | None = None
 
 
 class Done(msgspec.Struct, tag=True, frozen=True):

@@ -26,11 +26,13 @@ def results(rows: Sequence[Row]) -> None:
     short = len(shared) == 1 and len(rows) > 1
     metric = metric_of(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
+    made = recipes_differ(rows)
     last = ["images/s"] if many else ["MB"]
     table(
         [
             "model",
             "target",
+            *(["int8 by"] if made else []),
             *(["batch"] if many else []),
             "p50 ms",
             "±%",
@@ -42,6 +44,7 @@ def results(rows: Sequence[Row]) -> None:
             [
                 Path(row["model"]).name if short else _model(row),
                 row["target"],
+                *([_recipe(row)] if made else []),
                 *([batch_of(row)] if many else []),
                 *_latency(row),
                 accuracy_of(row),
@@ -55,7 +58,56 @@ def results(rows: Sequence[Row]) -> None:
     if short:
         source, weights = shared.pop()
         print(f"all models {source}:, weights {weights}")
+    for row in rows:
+        if len(row["tried"]) > 1 or (row["tried"] and row["failure"]):
+            tried(row)
     sys.stdout.flush()
+
+
+def tried(row: Row) -> None:
+    """What was done to keep the accuracy of one job, and what came of it."""
+    found = next((trial["accuracy"] for trial in row["tried"] if trial["accuracy"]), None)
+    name = f"{found['metric'].replace('top1', 'top-1')} %" if found else "accuracy"
+    print(f"\n{_model(row)} @ {row['target']}, at most {row['max_drop']:g} points lost:")
+    table(
+        ["", "method", "images", "fp32 layers", name, "change (95 %)"],
+        [
+            [
+                "★" if trial is row["tried"][-1] and not row["failure"] else "",
+                trial["method"] or "-",
+                str(trial["images"] or "-"),
+                str(len(trial["kept"])),
+                f"{trial['accuracy']['value']:.2f}" if trial["accuracy"] else "-",
+                _lost(trial),
+            ]
+            for trial in row["tried"]
+        ],
+        right={"images", "fp32 layers", name},
+        fold=5,
+    )
+
+
+def _lost(trial: Row) -> str:
+    found = trial["accuracy"]
+    if not found:
+        return f"failed at {trial['failure']['stage']}: {trial['failure']['message']}"
+    low, high = found["change_ci95"]
+    return f"{found['change']:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def recipes_differ(rows: Sequence[Row]) -> bool:
+    """Whether something was made int8 in more ways than one, or not as a whole."""
+    made: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if found := row["calibration"]:
+            made.setdefault((row["model"], row["target"]), set()).add(found["recipe"])
+            if found["kept"]:
+                return True
+    return any(len(ways) > 1 for ways in made.values())
+
+
+def _recipe(row: Row) -> str:
+    return row["calibration"]["recipe"] if row["calibration"] else ""
 
 
 def throughput(found: Row) -> None:
@@ -93,6 +145,43 @@ def throughput(found: Row) -> None:
             say(f"batch {row['batch']}: failed at {failure['stage']}: {failure['message']}")
 
 
+def builds(rows: Sequence[Row]) -> None:
+    """What was compiled: how large, in which types, and whether it was checked; by whom, and where
+    it lies."""
+    made = [row for row in rows if row["compiled"]]
+    table(
+        ["model", "target", "MB", "s", "compute layers", "cosine"],
+        [
+            [
+                _model(row),
+                row["target"],
+                number(row["artifact_mb"]) if row["compiled"] else "failed",
+                number(row["build_s"]) if row["compiled"] else "-",
+                " ".join(f"{n} {kind}" for kind, n in row["layers"].items()) or "-",
+                f"{row['check']['cosine']:.4f}" if row["check"] else "-",
+            ]
+            for row in rows
+        ],
+        right={"MB", "s", "cosine"},
+    )
+    for row in made:
+        what = row["compiled"]
+        print(f"{_model(row)} @ {row['target']}: {what['format']} by {what['made_by']}")
+        print(f"  {what['path']}")
+    sys.stdout.flush()
+
+
+def build_problems(rows: Sequence[Row]) -> None:
+    """Why there is no artifact, in words, and how far it came."""
+    for row in rows:
+        if failure := row["failure"]:
+            what = f"{_model(row)} @ {row['target']}"
+            say(f"{what}: failed at {failure['stage']}: {failure['message']}")
+            if len(row["artifacts"]) > 1:
+                lowered = row["artifacts"][-1]
+                say(f"  what it was to be compiled from ({lowered['format']}): {lowered['path']}")
+
+
 def problems(rows: Sequence[Row]) -> None:
     """What speaks against the results, in words; past a few, counted."""
     doubtful = [row for row in rows if row["reasons"]]
@@ -111,6 +200,21 @@ def problems(rows: Sequence[Row]) -> None:
         )
 
 
+def imported(row: Row) -> None:
+    """What was read from another tool's files, and what is to be known of it."""
+    found, what = row["latency"] or row["reported"], f"{_model(row)} @ {row['target']}"
+    n = found.get("samples") or found["n"]
+    print(
+        f"{what} on {row['hardware']}: p50 {number(found['p50_ms'])} ms, window "
+        f"{found['window']}, batch {row['batch']}, {n} inferences, {row['measured_by']}"
+    )
+    sys.stdout.flush()
+    if row["reported"]:
+        say("figures as that tool printed them: without samples no interval, and no verdict")
+    for note in (*row["reasons"], *row["notes"]):
+        say(f"note: {note}")
+
+
 def listing(rows: Sequence[Row]) -> None:
     """A short table of public results with their ids, to pick one by."""
     table(
@@ -121,7 +225,7 @@ def listing(rows: Sequence[Row]) -> None:
                 row["started_at"][5:10],
                 _model(row),
                 row["target"],
-                _latency(row)[0] if row["latency"] else "failed",
+                _median(row),
                 accuracy_of(row),
             ]
             for row in rows
@@ -225,6 +329,8 @@ def noise(found: Row) -> None:
 
 def outcome(row: Row) -> str:
     """One result in a few words."""
+    if row.get("compiled"):
+        return f"{number(row['artifact_mb'])} MB by {row['compiled']['made_by']}"
     accuracy = f", {accuracy_of(row)} %" if row["accuracy"] else ""
     return f"{_latency(row)[0]} ms{accuracy}, {row['verdict']}"
 
@@ -244,6 +350,13 @@ def _latency(row: Row) -> tuple[str, str]:
 
     half_width = relative_half_width(tuple(latency["ci95_ms"]))
     return number(latency["p50_ms"]), f"{100 * half_width:.1f}"
+
+
+def _median(row: Row) -> str:
+    """The measured one, or, marked, what another tool says and kept no samples of."""
+    if row["latency"]:
+        return _latency(row)[0]
+    return f"({number(row['reported']['p50_ms'])})" if row["reported"] else "failed"
 
 
 def _slowest(row: Row) -> str:

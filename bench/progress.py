@@ -6,10 +6,13 @@ Nothing is drawn while a stage lasts: the parent sleeps while its child measures
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.coverage.table import cost, failure
 from bench.present import outcome
+from bench.recipes import written
+from bench.remedies import change as points_lost
 from bench.terminal import change, draw, say
 from bench.timing import lap
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from bench import messages
     from bench.comparison import Comparison
     from bench.coverage.ledger import Attempt
-    from bench.records import Job, Stage
+    from bench.records import Job, Stage, Trial
 
 
 class Progress:
@@ -34,6 +37,8 @@ class Progress:
     def start(self, job: Job) -> None:
         self._done += 1
         self._head = f"[{self._done}{self._of}] {job.model} @ {job.target.name}{_how(job)}"
+        if job.max_drop is not None:
+            say(f"{self._head}: at most {job.max_drop:g} points may be lost")
         self._stages = {}
         if self._live:
             draw(self._head)
@@ -55,6 +60,19 @@ class Progress:
                 f"{self._head}: {self._spent(least=0.1)}{self._stage} {at.done}/{at.total}, "
                 f"{at.rate:.0f} images/s, {left:.0f} s left"
             )
+
+    def trial(self, found: Trial) -> None:
+        """A recipe was tried: what it came to, in a line that stays."""
+        self._end_stage()
+        if self._live:
+            draw("")
+        kept = f", {len(found.kept)} layers kept" if found.kept else ""
+        recipe = written(replace(found.recipe, keep=0))
+        if found.accuracy:
+            said = f"{found.accuracy.metric} {points_lost(found.accuracy):+.2f} points"
+        else:
+            said = found.failure.message if found.failure else "failed"
+        say(f"    {recipe}{kept}: {said}")
 
     def finish(self, row: dict[str, Any]) -> None:
         self._end_stage()
@@ -129,7 +147,10 @@ class Pairs:
 
 
 def _how(job: Job) -> str:
-    """Batch and streams, where they are not 1."""
-    how = job.procedure
+    """Batch and streams, where they are not 1; and the recipe, where one was asked for."""
+    how, recipe = job.procedure, job.recipe
     batch = f", batch {how.batch}" if how.batch > 1 else ""
-    return batch + (f", {how.streams} streams" if how.streams > 1 else "")
+    made = [recipe.method, recipe.images, recipe.keep or None]
+    recipe_said = ":".join(str(part) for part in made if part is not None)
+    streams = f", {how.streams} streams" if how.streams > 1 else ""
+    return batch + streams + (f", {recipe_said}" if recipe_said else "")

@@ -85,7 +85,8 @@ def identity(row: Row) -> tuple[Hashable, ...]:
     """What a newer row of the same chart replaces."""
     options = tuple(sorted((row.get("options") or {}).items()))
     images = row["accuracy"]["n"] if row["accuracy"] else None
-    return (row["model"], row["source"], row["weights"], row["target"], options, images)
+    who = row.get("measured_by")
+    return (row["model"], row["source"], row["weights"], row["target"], options, images, who)
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:

@@ -44,6 +44,7 @@ class OrtRunner:
 
     precisions: tuple[Precision, ...] = ("fp32", "int8")
     packages: tuple[str, ...] = ("onnxruntime", "onnx")
+    methods = tuple(ort_int8.METHODS)
 
     def probe(self, target: Target) -> str | None:
         try:
@@ -63,6 +64,9 @@ class OrtRunner:
             _require_fp32(onnx)
             return onnx
         return ort_int8.quantize(onnx, calibration, to)
+
+    def rank(self, onnx: Artifact, target: Target, calibration: Calibration) -> Sequence[str]:
+        return ort_int8.rank(onnx, calibration)
 
     @contextmanager
     def open(

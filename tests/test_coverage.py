@@ -141,6 +141,11 @@ def test_a_target_that_is_not_here_is_said_at_once(bench: Any, tmp_path: Path) -
     assert "Jetson Xavier NX" in asked.err
 
 
+def test_what_was_not_run_is_called_so() -> None:
+    built = Attempt(*_of(TRIED)[:1], "t4-int8", *_of(TRIED)[2:], ahead=True)
+    assert "| t4-int8 (not run) |" in page([TRIED, built], ["t4-int8"], "today")
+
+
 def test_the_shipped_list() -> None:
     names = listing.read(listing.SHIPPED)
     assert len(set(names)) == len(names) == 71

@@ -89,6 +89,7 @@ def open_campaign(store: Store, live: Progress, **settings: Any) -> Campaign:
         on_stage=live.at,
         on_images=live.images,
         on_details=debug.details,
+        on_trial=live.trial,
         **settings,
     )
     return Campaign(store, how, live.start, live.finish)

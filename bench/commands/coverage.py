@@ -59,13 +59,14 @@ def coverage(
         raise UsageError("--list and --model: give one of them")
     if out.suffix == ".jsonl":
         raise UsageError(f"--out {out} is the table; what is done lies beside it, as .jsonl")
-    targets = _usable(target or _TARGETS)
+    targets, ahead = _usable(target or _TARGETS)
     out.parent.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(out.with_suffix(".jsonl"))
     entries = listing.resolve(model or listing.read(listed or listing.SHIPPED), open_cache())
     live = progress.Coverage()
     plan = Plan(
         targets=tuple(targets),
+        ahead=ahead,
         cache=open_cache().root,
         weights=weights,
         calibration=calibration,
@@ -109,19 +110,24 @@ def _circumstances(found: Sequence[Attempt]) -> str:
     return f"{when}, {machine.observe()}, {machine.observe().os}; {versions}"
 
 
-def _usable(patterns: Sequence[str]) -> list[Target]:
-    """The targets that can run here; those of a glob that cannot are left out, and said so."""
+def _usable(patterns: Sequence[str]) -> tuple[list[Target], frozenset[str]]:
+    """The targets that can run here or can at least be built for, and the names of the latter; of
+    a glob, others are left out, and said so."""
     from bench import diagnosis, targets
 
-    found = []
+    found: dict[str, Target] = {}
+    ahead = set()
     for pattern in patterns:
-        chosen = targets.select([pattern])
-        reasons = {each.name: diagnosis.problem(each) for each in chosen}
-        able = [each for each in chosen if reasons[each.name] is None]
-        for name, reason in reasons.items():
-            if reason and not able:
-                raise Unavailable(f"target {name} cannot run here: {reason}")
-            if reason:
-                terminal.say(f"bench: without {name}: {reason}")
-        found += able
-    return list({each.name: each for each in found}.values())
+        chosen = {each.name: each for each in targets.select([pattern])}
+        reasons = {name: diagnosis.problem(each) for name, each in chosen.items()}
+        away = {name for name, reason in reasons.items() if reason}
+        built = {name for name in away if diagnosis.can_build(chosen[name])}
+        for name in sorted(away - built):
+            if len(away - built) == len(chosen):
+                raise Unavailable(f"target {name} cannot run here: {reasons[name]}")
+            terminal.say(f"bench: without {name}: {reasons[name]}")
+        for name in sorted(built):
+            terminal.say(f"bench: {name} is built and not run: {reasons[name]}")
+        ahead |= built
+        found |= {name: each for name, each in chosen.items() if name not in away - built}
+    return list(found.values()), frozenset(ahead)

@@ -21,7 +21,8 @@ class Attempt:
     share. It works when there is no failure.
 
     `seconds` and `peak_mb` (resident memory) are by stage. `versions` are those of the packages
-    that decide it; `calibration` is how many images an int8 was calibrated on at most.
+    that decide it; `calibration` is how many images an int8 was calibrated on at most; `ahead` says
+    that it was built for a device that is not here, and not run.
     """
 
     model: str
@@ -30,6 +31,7 @@ class Attempt:
     versions: dict[str, str]
     started_at: str
     calibration: int | None = None
+    ahead: bool = False
     failure: Failure | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class Attempt:
     def asked(self) -> tuple[object, ...]:
         """Two attempts with the same of this are the same attempt, done twice."""
         versions = tuple(sorted(self.versions.items()))
-        return self.model, self.target, self.weights, self.calibration, versions
+        return self.model, self.target, self.weights, self.calibration, self.ahead, versions
 
 
 class Ledger:

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.launch import Child, ChildError
 from bench.messages import At, Export, Exported, Prepare, Prepared
 from bench.modelref import ModelRef
-from bench.records import Data, Job
+from bench.records import Job, Recipe
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Inputs that a built artifact is checked on: it is asked whether it works.
 INPUTS = 1
+#: What is made once a model, and stays until its last target is tried.
+SHARED = frozenset({"describe", "export", "facts", "inputs"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Plan:
 
     targets: tuple[Target, ...]
     cache: Path
+    #: Names of the targets that are not here, for which models are built and not run.
+    ahead: frozenset[str] = frozenset()
     weights: str = "random"
     calibration: int = 8
     timeout_seconds: float = 1800.0
@@ -98,7 +102,7 @@ class Sweep:
                     continue
                 self._try(each, self._request(each, target, cache))
                 if not plan.keep:  # the artifact that was built; the export is still needed
-                    cache.clear(["build", "check", "unfinished"])
+                    cache.clear(set(cache.size()) - SHARED)
         if not plan.keep:
             cache.clear()
 
@@ -134,12 +138,17 @@ class Sweep:
         self.plan.on_finish(attempt)
 
     def _request(self, asked: Attempt, target: Target, cache: Cache) -> Request:
-        """What is asked of a target that is here: all that comes before timing. One that can only
-        be compiled for on this machine needs a request of its own, answered by a Prepared without
-        a check."""
-        data = Data(calibration=self.plan.calibration)
-        job = Job(asked.model, target, asked.weights, data=data)
-        return Prepare(job, str(cache.root), False, inputs=INPUTS, canary=False)
+        """All that comes before timing; for a target that is not here, without running it."""
+        few = Recipe(images=self.plan.calibration)
+        job = Job(asked.model, target, asked.weights, recipe=few)
+        return Prepare(
+            job,
+            cache=str(cache.root),
+            fresh=False,
+            inputs=INPUTS,
+            canary=False,
+            build_only=asked.ahead,
+        )
 
     def _all(self, model: str) -> list[Attempt]:
         """What is asked of a model: its export, then each target."""
@@ -156,6 +165,7 @@ class Sweep:
             versions=versions(packages),
             started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             calibration=self.plan.calibration if int8 else None,
+            ahead=target is not None and target.name in self.plan.ahead,
         )
 
     def _known(self, asked: Attempt) -> Attempt | None:

@@ -20,6 +20,8 @@ def page(
 ) -> str:
     """The whole page; models come in the order of the attempts."""
     columns: list[str | None] = [None, *targets]
+    ahead = {each.target for each in attempts if each.ahead}
+    titles = [_EXPORT, *(f"{name} (not run)" if name in ahead else name for name in targets)]
     by_place = {(each.model, each.target): each for each in attempts}
     models = list(dict.fromkeys(each.model for each in attempts))
     weights = ", ".join(sorted({each.weights for each in attempts}))
@@ -33,12 +35,10 @@ def page(
         "ONNX Runtime, and run. Every cell is a process of its own: seconds from its start to its "
         "end, and the most resident memory it took.",
         "",
-        *_rows(
-            ["", *(column or _EXPORT for column in columns)], _summary(models, by_place, columns)
-        ),
+        *_rows(["", *titles], _summary(models, by_place, columns)),
         "",
         *_rows(
-            ["model", "params", "MACs", *(column or _EXPORT for column in columns)],
+            ["model", "params", "MACs", *titles],
             (
                 [model, *_facts(by_place.get((model, None))), *_cells(model, by_place, columns)]
                 for model in models
