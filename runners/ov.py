@@ -166,7 +166,8 @@ def _quantize(model: Any, calibration: Calibration) -> Any:
     nncf.set_log_level(logging.ERROR)
     feeds = nncf.Dataset([dict(feed) for feed in calibration.feeds()])
     try:
-        return nncf.quantize(model, feeds, subset_size=calibration.n)
+        # Reading ONNX leaves nodes that lead nowhere, which NNCF stumbles over; a copy has none.
+        return nncf.quantize(model.clone(), feeds, subset_size=calibration.n)
     except Exception as error:  # NNCF's own and OpenVINO's have no common base
         raise StageError(
             "not-quantizable", f"NNCF cannot quantize the model: {_reason(error)}"
