@@ -2,9 +2,9 @@
 convolutional encoder-decoder architecture for image segmentation" (arXiv:1511.00561).
 
 The encoder is the thirteen convolutions of VGG-16, each with a batch norm and a ReLU, in five
-stages that a 2 x 2 max-pooling ends. The decoder mirrors them, and upsamples without learning: each
-value goes back to where the maximum was, everything else is zero ("pooling indices", section 3), and
-convolutions make that dense again.
+stages that a 2 x 2 max-pooling ends. The decoder mirrors them and upsamples without learning: each
+value goes back to where the maximum was, everything else is zero ("pooling indices", section 3),
+and convolutions make that dense again.
 """
 
 from __future__ import annotations

@@ -165,7 +165,9 @@ def usable_runner(target: Target) -> Runner:
 
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
     key = [str(ref), weights, versions(("frontier-bench", *exporter.packages))]
-    keep = exporter.stable and weights in ("pretrained", "random")
+    # What lies in a folder may change.
+    local = Path(ref.name).expanduser().is_dir()
+    keep = exporter.stable and weights in ("pretrained", "random") and not local
     if keep and (known := cache.get("describe", key, Model)):
         return known
     model = exporter.describe(ref.name, weights)
