@@ -185,7 +185,9 @@ def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifa
 
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
     key = [str(ref), weights, versions(("frontier-bench", *exporter.packages))]
-    keep = exporter.stable and weights in ("pretrained", "random")
+    # What lies in a folder may change.
+    local = Path(ref.name).expanduser().is_dir()
+    keep = exporter.stable and weights in ("pretrained", "random") and not local
     if keep and (known := cache.get("describe", key, Model)):
         return known
     model = exporter.describe(ref.name, weights)
