@@ -9,6 +9,7 @@ from bench.errors import unknown
 from bench.records import Model, Output, Published, TensorSpec
 from exporters import checkpoints, digits, torch_onnx
 from exporters.digits.data import Digits
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _TAG = "digits"
 
 
-class BuiltinZoo:
+class BuiltinZoo(TorchSource):
     packages: tuple[str, ...] = ("frontier-bench", "torch", "onnxscript", "onnx")
     stable = True
 

@@ -13,6 +13,7 @@ from bench import onnx_graph, timing
 from bench.cache import artifact
 from bench.check import cosine_similarity, outputs, reference
 from bench.errors import StageError, Unavailable, first_line
+from exporters import torch_program
 from exporters.checkpoints import seeded, settle
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def export(
     Where the network cannot be traced with a free batch, it is exported at batch 1. Raises
     StageError "not-exportable" or "parity".
     """
+    if torch_program.wanted():
+        return torch_program.write(module, example, model, to)
     module.eval()
     path = to / "model.onnx"
     names = [spec.name for spec in model.inputs]

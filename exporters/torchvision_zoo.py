@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UsageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, Published, TensorSpec
 from exporters import checkpoints, torch_onnx
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from bench.records import Artifact
 
 
-class TorchvisionZoo:
+class TorchvisionZoo(TorchSource):
     packages: tuple[str, ...] = ("torchvision", "torch", "onnxscript", "onnx")
     stable = True
 

@@ -45,6 +45,10 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         "facts", [exported.sha256, __version__], Facts, lambda _: onnx_graph.facts(exported)
     )
 
+    source = exported
+    if getattr(runner, "reads", "onnx") == "torch":
+        source = _program(exporter, model, target, cache)
+
     tell.at("inputs")
     dataset, accuracy_note = datasets.choose(job.data, exporter, model)
     pool = timing_inputs(model, dataset, cache)
@@ -54,12 +58,12 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     built, _ = cache.get_or_make(
         "build",
         {
-            "onnx": exported.sha256,
+            "onnx": source.sha256,
             "calibration": calibration.fingerprint if target.precision == "int8" else None,
             **_build_key(runner, target),
         },
         Artifact,
-        lambda to: _build(runner, exported, target, calibration, to),
+        lambda to: _build(runner, source, target, calibration, to),
     )
     if built.sha256 != exported.sha256:
         tell.found(artifact=built)
@@ -182,6 +186,21 @@ def _export(exporter: Exporter, model: Model, cache: Cache) -> Artifact:
     if not exported.bytes:
         raise StageError("bad-export", f"the export of {model.name} is an empty file")
     return exported
+
+
+def _program(exporter: Exporter, model: Model, target: Target, cache: Cache) -> Artifact:
+    """The model as a torch program, for a runner that reads those."""
+    write = getattr(exporter, "program", None)
+    if write is None:
+        raise StageError(
+            "no-program",
+            f"{model.name} comes as an ONNX file, and target {target.name} runs torch programs: "
+            "take a model of timm, torchvision or py:, or another target",
+        )
+    key = [_identity(model), versions(("frontier-bench", *exporter.packages))]
+    reader = cache if exporter.stable else replace(cache, fresh=True)
+    written, _ = reader.get_or_make("program", key, Artifact, lambda to: write(model, to))
+    return written
 
 
 def _identity(model: Model) -> Any:
