@@ -11,6 +11,7 @@ from bench.errors import unknown
 from bench.records import Model, Output, Preprocess, Published, TensorSpec
 from exporters import checkpoints, digits, torch_onnx
 from exporters.digits.data import Digits
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +53,7 @@ _ROAD_LABELS = (
 )
 
 
-class BuiltinZoo:
+class BuiltinZoo(TorchSource):
     packages: tuple[str, ...] = ("frontier-bench", "torch", "onnxscript", "onnx")
     stable = True
 

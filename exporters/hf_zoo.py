@@ -11,6 +11,7 @@ from bench.errors import StageError, Unavailable, UsageError, first_line
 from bench.records import Model, Output, Preprocess, Task, TensorSpec
 from exporters import checkpoints, torch_onnx
 from exporters.hf_known import KNOWN
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,7 @@ _CONFIGURED = ("*.json", "*.txt")
 _USUAL_SIDE = 224
 
 
-class HfZoo:
+class HfZoo(TorchSource):
     packages: tuple[str, ...] = ("transformers", "torch", "onnxscript", "onnx")
     stable = True
 

@@ -14,7 +14,7 @@ from bench import agreement, inputs, onnx_graph, timing
 from bench.cache import artifact
 from bench.check import outputs, reference
 from bench.errors import StageError, Unavailable, first_line
-from exporters import random_weights
+from exporters import random_weights, torch_program
 from exporters.checkpoints import seeded
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def export(
     or at batch 1 where the model is fixed at that. Raises StageError "bad-model" where torch itself
     refuses the example, "not-exportable" or "parity".
     """
+    if torch_program.wanted():
+        return torch_program.write(module, example, model, to)
     module.eval()
     boxes = model.output is not None and model.output.decoder == "boxes"
     fixed = len(example[0]) == 1

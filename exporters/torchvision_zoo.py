@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UsageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, Published, Task, TensorSpec
 from exporters import checkpoints, torch_onnx, torchvision_detectors, torchvision_index
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ _METRICS = {"acc@1": "top1", "box_map": "mAP", "mask_map": "mAP", "miou": "mIoU"
 _SEGMENTED = 520
 
 
-class TorchvisionZoo:
+class TorchvisionZoo(TorchSource):
     packages: tuple[str, ...] = ("torchvision", "torch", "onnxscript", "onnx")
     stable = True
 

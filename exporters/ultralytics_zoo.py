@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import StageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, TensorSpec
 from exporters import checkpoints, random_weights, torch_onnx
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +45,7 @@ _NAMES = (
 )
 
 
-class UltralyticsZoo:
+class UltralyticsZoo(TorchSource):
     packages: tuple[str, ...] = ("ultralytics", "torch", "onnxscript", "onnx")
     stable = True
 

@@ -60,6 +60,10 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     model, exported = found.model, found.artifact
     exporter = plugins.exporter(model.source)
 
+    source = exported
+    if getattr(runner, "reads", "onnx") == "torch":
+        source = _program(exporter, model, target, cache)
+
     tell.at("inputs")
     dataset, accuracy_note = datasets.choose(job.data, exporter, model)
     pool = timing_inputs(model, dataset, cache)
@@ -69,7 +73,9 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         job, model, dataset, exported, runner, build_key(runner, target), cache, tell
     )
     batches = _batches(model, job.procedure.batch, accuracy_note is None, builder.ahead)
-    lowered, built = builder.build(exported, calibration, batches, cache, tell)
+    lowered, built = builder.build(source, calibration, batches, cache, tell)
+    if built.sha256 != exported.sha256:
+        tell.found(artifact=built)
 
     tell.at("check")
     checked = _check(request, exported, lowered, built, model, builder, pool, cache, tell)
@@ -204,6 +210,21 @@ def _export(exporter: Exporter, model: Model, cache: Cache) -> Artifact:
     if not exported.bytes:
         raise StageError("bad-export", f"the export of {model.name} is an empty file")
     return exported
+
+
+def _program(exporter: Exporter, model: Model, target: Target, cache: Cache) -> Artifact:
+    """The model as a torch program, for a runner that reads those."""
+    write = getattr(exporter, "program", None)
+    if write is None:
+        raise StageError(
+            "no-program",
+            f"{model.name} comes as an ONNX file, and target {target.name} runs torch programs: "
+            "take a model of timm, torchvision or py:, or another target",
+        )
+    key = [_identity(model), versions(("frontier-bench", *exporter.packages))]
+    reader = cache if exporter.stable else replace(cache, fresh=True)
+    written, _ = reader.get_or_make("program", key, Artifact, lambda to: write(model, to))
+    return written
 
 
 def _identity(model: Model) -> Any:
