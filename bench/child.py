@@ -22,6 +22,7 @@ from bench.errors import BenchError, first_line
 from bench.messages import (
     Canary,
     Command,
+    Describe,
     Evaluate,
     Export,
     Failed,
@@ -72,6 +73,10 @@ def _answer(request: Request, tell: Teller) -> Any:
         from bench.stages.prepare import prepare
 
         return prepare(request, tell)
+    if isinstance(request, Describe):
+        from bench.stages.prepare import look_up
+
+        return look_up(request, tell)
     if isinstance(request, Export):
         from bench.stages.prepare import export
 

@@ -50,6 +50,14 @@ class Probe(msgspec.Struct, tag=True, frozen=True):
     targets: list[Target]
 
 
+class Describe(msgspec.Struct, tag=True, frozen=True):
+    """Ask what a model is, without its weights, which have this tag; answered by Described."""
+
+    model: str
+    tag: str | None
+    cache: str
+
+
 class Export(msgspec.Struct, tag=True, frozen=True):
     """Describe and export a model; answered by Exported."""
 
@@ -106,7 +114,9 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
-Request = Names | Outlines | Probe | Export | Prepare | Inputs | Canary | Measure | Evaluate
+Request = (
+    Names | Outlines | Probe | Describe | Export | Prepare | Inputs | Canary | Measure | Evaluate
+)
 
 
 class WarmUp(msgspec.Struct, tag=True, frozen=True):
@@ -124,6 +134,13 @@ class Finish(msgspec.Struct, tag=True, frozen=True):
 
 
 Command = WarmUp | Block | Finish
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A model as its source describes it, and what was counted in an export that is there."""
+
+    model: Model
+    facts: Facts | None
 
 
 class Exported(msgspec.Struct, frozen=True):

@@ -4,8 +4,8 @@ Both are of convolutions and matrix products, those between activations (attenti
 the field counts them: fvcore's `FlopCountAnalysis` and `ActivationCountAnalysis`, by which timm's
 tables are made, and the `_ops` of torchvision's weights. An activation is an element of the output
 of such a layer (Radosavovic et al. 2020, "Designing Network Design Spaces", section 3.3, who count
-convolutions only). A fused multiply-add is one. Norms, activation functions, pooling and resizing,
-of which fvcore counts some, are not counted: they are a percent at most.
+convolutions only). A fused multiply-add is one. Norms, pooling and resizing, which fvcore counts,
+are not: they are 0.3 to 1.6 % of most networks in timm's tables, and 6 % of a MobileNetV3.
 """
 
 from __future__ import annotations

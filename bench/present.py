@@ -12,7 +12,6 @@ from bench.terminal import change, number, say, table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench import index
     from bench.gate.night import Outcome
 
 Row = dict[str, Any]
@@ -25,7 +24,7 @@ def results(rows: Sequence[Row]) -> None:
     """A table of public results; the source and the weights that all share are said once."""
     shared = {(row["source"], row["weights"]) for row in rows}
     short = len(shared) == 1 and len(rows) > 1
-    metric = _metric(rows)
+    metric = metric_of(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
     made = recipes_differ(rows)
     last = ["images/s"] if many else ["MB"]
@@ -46,9 +45,9 @@ def results(rows: Sequence[Row]) -> None:
                 Path(row["model"]).name if short else _model(row),
                 row["target"],
                 *([_recipe(row)] if made else []),
-                *([_batch(row)] if many else []),
+                *([batch_of(row)] if many else []),
                 *_latency(row),
-                _accuracy(row),
+                accuracy_of(row),
                 number(row["throughput_ips" if many else "artifact_mb"]),
                 "failed" if row["failure"] else row["verdict"],
             ]
@@ -219,7 +218,7 @@ def imported(row: Row) -> None:
 def listing(rows: Sequence[Row]) -> None:
     """A short table of public results with their ids, to pick one by."""
     table(
-        ["id", "date", "model", "target", "p50 ms", _metric(rows)],
+        ["id", "date", "model", "target", "p50 ms", metric_of(rows)],
         [
             [
                 row["id"],
@@ -227,38 +226,13 @@ def listing(rows: Sequence[Row]) -> None:
                 _model(row),
                 row["target"],
                 _median(row),
-                _accuracy(row),
+                accuracy_of(row),
             ]
             for row in rows
         ],
-        right={"p50 ms", _metric(rows)},
+        right={"p50 ms", metric_of(rows)},
         fold=2,
     )
-
-
-def models(rows: Sequence[index.Row]) -> None:
-    """A table of the index. What all rows have in common is said once; "-" is unknown."""
-    tasks = {row.outline.task for row in rows}
-    metrics = {row.outline.metric for row in rows if row.outline.metric}
-    metric = metrics.pop().replace("top1", "top-1") if len(metrics) == 1 else "published"
-    table(
-        ["model", *(["task"] if len(tasks) > 1 else []), "params", "input", metric],
-        [
-            [
-                row.full,
-                *([row.outline.task or "-"] if len(tasks) > 1 else []),
-                f"{number(row.outline.params / 1e6)} M" if row.outline.params else "-",
-                " x ".join(map(str, row.outline.input[1:])) if row.outline.input else "-",
-                "-" if row.outline.published is None else f"{row.outline.published:.1f}",
-            ]
-            for row in rows
-        ],
-        right={"params", "input", metric},
-    )
-    sys.stdout.flush()
-    task = tasks.pop() if len(tasks) == 1 else None
-    said = f", all for {task}" if task and len(rows) > 1 else ""
-    say(f"{len(rows)} model{'s' if len(rows) > 1 else ''}{said}; {metric} is published, in percent")
 
 
 def notes(rows: Sequence[Row]) -> None:
@@ -305,7 +279,7 @@ def gate(outcomes: Sequence[Outcome]) -> None:
     """Every job's outcome, then the notes, then the headline."""
     from bench.gate import outputs
 
-    metric = _metric([outcome.result for outcome in outcomes if outcome.result])
+    metric = metric_of([outcome.result for outcome in outcomes if outcome.result])
     table(
         ["", "model", "target", "p50 ms", "change", metric],
         [
@@ -315,7 +289,7 @@ def gate(outcomes: Sequence[Outcome]) -> None:
                 outcome.job.target.name,
                 *(_latency(outcome.result)[:1] if outcome.result else ("-",)),
                 outputs.change(outcome) or "-",
-                _accuracy(outcome.result) if outcome.result else "-",
+                accuracy_of(outcome.result) if outcome.result else "-",
             ]
             for outcome in outcomes
         ],
@@ -357,7 +331,7 @@ def outcome(row: Row) -> str:
     """One result in a few words."""
     if row.get("compiled"):
         return f"{number(row['artifact_mb'])} MB by {row['compiled']['made_by']}"
-    accuracy = f", {_accuracy(row)} %" if row["accuracy"] else ""
+    accuracy = f", {accuracy_of(row)} %" if row["accuracy"] else ""
     return f"{_latency(row)[0]} ms{accuracy}, {row['verdict']}"
 
 
@@ -393,17 +367,17 @@ def _slowest(row: Row) -> str:
     return number(latency["p99_ms"]) if latency["p99_ms"] else f"max {number(latency['max_ms'])}"
 
 
-def _batch(row: Row) -> str:
+def batch_of(row: Row) -> str:
     """Batch size, times streams where there are several."""
     return f"{row['batch']}" + (f" x {row['streams']}" if row["streams"] > 1 else "")
 
 
-def _metric(rows: Sequence[Row]) -> str:
+def metric_of(rows: Sequence[Row]) -> str:
     """What the accuracies of these rows are called, where they are all one metric."""
     found = {row["accuracy"]["metric"] for row in rows if row["accuracy"]}
     return found.pop().replace("top1", "top-1") if len(found) == 1 else "accuracy"
 
 
-def _accuracy(row: Row) -> str:
+def accuracy_of(row: Row) -> str:
     found = row["accuracy"]
     return f"{found['value']:.1f}" if found else "-"

@@ -56,5 +56,5 @@ def test_the_index_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert outlines("builtin", cache) == first
     only = {"builtin": plugins.find("exporters")["builtin"]}
     monkeypatch.setattr("bench.plugins.find", lambda _: only)
-    rows, _, _ = find(Wanted(like="lenet"), cache)
+    rows, _, _ = find(Wanted(like="digits-lenet"), cache)
     assert [row.full for row in rows] == ["builtin:digits-lenet.digits"]

@@ -86,7 +86,7 @@ def _wanted(
 
 
 def _list_known(wanted: Wanted, order: Order, as_json: bool) -> None:
-    from bench import index, present
+    from bench import index, present_models
 
     found, unknown, problems = index.find(wanted, open_cache())
     for problem in problems:
@@ -96,7 +96,7 @@ def _list_known(wanted: Wanted, order: Order, as_json: bool) -> None:
     if as_json:
         print_json([index.to_public(row) for row in found])
     elif found:
-        present.models(found)
+        present_models.models(found)
     if unknown:
         said = "1 model more is" if unknown == 1 else f"{unknown} models more are"
         terminal.say(f"bench: {said} named so, and what was asked of them is not known")

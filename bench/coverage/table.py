@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.terminal import number
+from bench.terminal import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -98,8 +98,8 @@ def _summary(
 def _facts(exported: Attempt | None) -> list[str]:
     if not exported or not exported.facts:
         return ["-", "-"]
-    macs = exported.facts.macs
-    return [f"{number(exported.facts.params / 1e6)} M", f"{number(macs / 1e9)} G" if macs else "-"]
+    macs, least = exported.facts.macs, exported.facts.least_macs
+    return [amount(exported.facts.params), f"≥ {amount(least)}" if least else amount(macs)]
 
 
 def _cells(

@@ -15,7 +15,7 @@ from bench.check import REFERENCE, check, fixed_batch
 from bench.contracts import Compiler
 from bench.errors import BenchError, StageError
 from bench.machine import usable_threads
-from bench.messages import Export, Exported, Prepare, Prepared, Timed
+from bench.messages import Describe, Described, Export, Exported, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
 from bench.records import Artifact, Check, Facts, Model
@@ -27,6 +27,22 @@ if TYPE_CHECKING:
     from bench.records import Option, Target
     from bench.stages.build import Builder
     from bench.teller import Teller
+
+
+def look_up(request: Describe, tell: Teller) -> Described:
+    """Describe a model without asking a hub for its weights, and say what is counted already."""
+    cache = Cache(Path(request.cache))
+    tell.at("describe")
+    ref = ModelRef.parse(request.model)
+    exporter = plugins.exporter(ref.source or "")
+    model = _describe(exporter, ref, "random" if exporter.stable else "pretrained", cache)
+    for weights in (request.tag, model.weights):
+        if weights and exporter.stable:
+            key = _export_key(exporter, replace(model, weights=weights))
+            exported = cache.get("export", key, Artifact)
+            if exported and (facts := cache.get("facts", _facts_key(exported), Facts)):
+                return Described(model, facts)
+    return Described(model, None)
 
 
 def export(request: Export, tell: Teller) -> Exported:
@@ -42,7 +58,7 @@ def export(request: Export, tell: Teller) -> Exported:
     exported = _export(exporter, model, cache)
     tell.found(artifact=exported)
     facts, _ = cache.get_or_make(
-        "facts", [exported.sha256, __version__], Facts, lambda _: onnx_graph.facts(exported)
+        "facts", _facts_key(exported), Facts, lambda _: onnx_graph.facts(exported)
     )
     return Exported(model, exported, facts)
 
@@ -204,7 +220,7 @@ def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> 
 
 
 def _export(exporter: Exporter, model: Model, cache: Cache) -> Artifact:
-    key = [_identity(model), versions(("frontier-bench", *exporter.packages))]
+    key = _export_key(exporter, model)
     reader = cache if exporter.stable else replace(cache, fresh=True)
     exported, _ = reader.get_or_make("export", key, Artifact, lambda to: exporter.export(model, to))
     if not exported.bytes:
@@ -221,10 +237,18 @@ def _program(exporter: Exporter, model: Model, target: Target, cache: Cache) -> 
             f"{model.name} comes as an ONNX file, and target {target.name} runs torch programs: "
             "take a model of timm, torchvision or py:, or another target",
         )
-    key = [_identity(model), versions(("frontier-bench", *exporter.packages))]
+    key = _export_key(exporter, model)
     reader = cache if exporter.stable else replace(cache, fresh=True)
     written, _ = reader.get_or_make("program", key, Artifact, lambda to: write(model, to))
     return written
+
+
+def _export_key(exporter: Exporter, model: Model) -> Any:
+    return [_identity(model), versions(("frontier-bench", *exporter.packages))]
+
+
+def _facts_key(exported: Artifact) -> Any:
+    return [exported.sha256, __version__]
 
 
 def _identity(model: Model) -> Any:
