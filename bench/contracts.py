@@ -101,7 +101,12 @@ class Calibration(Protocol):
 class Exporter(Protocol):
     """A source of models. `packages` are the distributions whose versions decide what an export
     is: they are part of its cache key. `stable` says that one name, with these versions, always
-    means the same model; files and code of the user's own are not."""
+    means the same model; files and code of the user's own are not.
+
+    A source of torch modules may have a method more, `program(model, to)`, which writes the same
+    model with the same weights as a torch program (`torch.export`) instead: for runners that read
+    those. `exporters.torch_program.TorchSource` is one.
+    """
 
     packages: tuple[str, ...]
     stable: bool
@@ -170,7 +175,11 @@ class Session(Protocol):
 
 class Runner(Protocol):
     """A runtime. `packages` are the distributions whose versions are part of the cache key and of
-    every result."""
+    every result.
+
+    `build` is given the exported ONNX file. A runner with an attribute `reads = "torch"` is given
+    the model's torch program; what it computes is checked against the ONNX file all the same.
+    """
 
     precisions: tuple[Precision, ...]
     packages: tuple[str, ...]

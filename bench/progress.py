@@ -66,7 +66,8 @@ class Progress:
         self._end_stage()
         if self._live:
             draw("")
-        kept = f", {len(found.kept)} layers kept" if found.kept else ""
+        n = len(found.kept)
+        kept = f", {n} layer{'s' if n > 1 else ''} kept in fp32" if n else ""
         recipe = written(replace(found.recipe, keep=0))
         if found.accuracy:
             said = f"{found.accuracy.metric} {points_lost(found.accuracy):+.2f} points"

@@ -32,7 +32,9 @@ MORE_IMAGES = 1024
 #: What int8 is called where a runner knows but one way.
 DEFAULT = "default"
 
-_FORM = re.compile(r"(?P<method>[^:,\d][^:,]*)?:?(?P<images>\d+)?(?::(?P<keep>\d+))?")
+_FORM = re.compile(
+    r"(?P<method>[A-Za-z*?][\w*?.-]*)(:(?P<images>\d+)(:(?P<keep>\d+))?)?|(?P<alone>\d+)", re.ASCII
+)
 
 
 def parse(text: str) -> list[Recipe]:
@@ -41,12 +43,12 @@ def parse(text: str) -> list[Recipe]:
     found = []
     for part in text.split(",") if text.strip() else ():
         match = _FORM.fullmatch(part.strip())
-        if not match or not part.strip() or part.strip().endswith(":"):
+        if not match:
             raise UsageError(
                 f"--calibration {part!r}: METHOD[:IMAGES[:KEEP]] or a number of images was "
                 "expected, for example 128, entropy or minmax:256:4"
             )
-        images, keep = match["images"], match["keep"]
+        images, keep = match["images"] or match["alone"], match["keep"]
         found.append(Recipe(match["method"], int(images) if images else None, int(keep or 0)))
     return found or [Recipe()]
 

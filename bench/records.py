@@ -198,7 +198,9 @@ class Artifact:
 class Check:
     """How far the built artifact's outputs are from those of the exported fp32 ONNX, over `n`
     inputs: the lowest cosine similarity, and the largest absolute difference as a share of the
-    largest absolute reference output."""
+    largest absolute reference output. Of boxes that the network itself has chosen, `cosine` is how
+    much of them is the same beyond chance, over all inputs (`bench.check`), and `max_rel` is about
+    the scores of the same boxes."""
 
     cosine: float
     max_rel: float

@@ -1,8 +1,9 @@
 """What is tried, one after the other, when int8 loses too much accuracy: in the order of cost.
 
-The first recipe; more images; the other methods, each on all images that are set aside, the one
-that measures accuracy while it quantizes last; and then, with the best of the plain methods, 1, 2,
-4, ... of the layers that int8 harms most in higher precision, up to half of them.
+The first recipe; more images; the other methods, each on all images that are set aside; and then,
+with the first method again, 1, 2, 4, ... of the layers that int8 harms most in higher precision, up
+to half of them. The first method, and not the one that lost least: that often is one that clips the
+widest ranges, which is of no use any more once the layers that have them are in higher precision.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.contracts import ACCURACY_AWARE
 from bench.recipes import IMAGES, written
 
 if TYPE_CHECKING:
@@ -38,10 +38,9 @@ def following(tried: Sequence[Trial], made: Quantized) -> Recipe | None:
     last = tried[-1]
     if not made.keeps or last.recipe.keep > max(done[0].keep, len(last.kept)):
         return None  # the last one kept half of the layers
-    base = _best([trial for trial in tried if trial.recipe.method != ACCURACY_AWARE])
-    if base is None:
-        return None
-    return replace(base.recipe, keep=max(1, 2 * max(recipe.keep for recipe in done)))
+    return replace(
+        done[0], images=made.available, keep=max(1, 2 * max(recipe.keep for recipe in done))
+    )
 
 
 def goes_on(failure: Failure) -> bool:

@@ -21,6 +21,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def names(listed: Path) -> list[str]:
 
 
 def millions(name: str) -> float:
-    """Parameters, counted without making them; unknown sources come last."""
+    """Parameters, counted without making them; unknown sources come last. (In a process of its own:
+    torch has no place beside what the children need.)"""
     import timm
     import torch
     import torchvision
@@ -60,10 +62,16 @@ def compiled(name: str, under: list[str], minutes: float) -> list[dict[str, Any]
         done = subprocess.run(
             [*command, "-m", name, *chosen, *more],
             env={**os.environ, "BENCH_CACHE": cache},
-            stdout=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
         )
+    if not done.stdout:  # no such model here
+        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        failure = {"stage": "describe", "kind": "usage", "message": said}
+        empty = {"layers": {}, "artifact_mb": None, "build_s": None, "check": None}
+        same = {"name": name, "status": "failed", "failure": failure, "params_m": None, **empty}
+        return [{**same, "target": target} for target in TARGETS]
     rows: list[dict[str, Any]] = json.loads(done.stdout)
     kept = ("target", "status", "failure", "layers", "artifact_mb", "build_s", "check", "params_m")
     return [{"name": name, **{key: row[key] for key in kept}} for row in rows]
@@ -101,26 +109,35 @@ def _cell(row: dict[str, Any] | None) -> str:
     return f"{row['build_s']:.1f} s, {row['artifact_mb']:.0f} MB"
 
 
-parser = ArgumentParser(description=__doc__)
-parser.add_argument("listed", type=Path)
-parser.add_argument("--into", type=Path, required=True)
-parser.add_argument("--under", type=shlex.split, default=[], help="what each child is run under")
-parser.add_argument("--most", type=float, default=float("inf"), help="million parameters")
-parser.add_argument("--minutes", type=float, default=30.0, help="for one model and target")
-parser.add_argument("--print", action="store_true", dest="only_print")
-given = parser.parse_args()
-wanted = names(given.listed)
-rows = []
-if given.into.is_file():
-    rows = [json.loads(line) for line in given.into.read_text().splitlines()]
-if not given.only_print:
-    known = {row["name"] for row in rows}
-    sizes = {name: millions(name) for name in wanted if name not in known}
-    for name in sorted(sizes, key=lambda name: sizes[name]):
-        if sizes[name] > given.most:
-            continue
-        found = compiled(name, given.under, given.minutes)
-        with given.into.open("a") as file:
-            file.writelines(f"{json.dumps(row)}\n" for row in found)
-        rows += found
-report(rows, len(wanted))
+def main() -> None:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("listed", type=Path)
+    parser.add_argument("--into", type=Path, required=True)
+    parser.add_argument(
+        "--under", type=shlex.split, default=[], help="what each child is run under"
+    )
+    parser.add_argument("--most", type=float, default=float("inf"), help="million parameters")
+    parser.add_argument("--minutes", type=float, default=30.0, help="for one model and target")
+    parser.add_argument("--print", action="store_true", dest="only_print")
+    given = parser.parse_args()
+    wanted = names(given.listed)
+    rows = []
+    if given.into.is_file():
+        rows = [json.loads(line) for line in given.into.read_text().splitlines()]
+    if not given.only_print:
+        known = {row["name"] for row in rows}
+        new = [name for name in wanted if name not in known]
+        with ProcessPoolExecutor(1) as counting:
+            sizes = dict(zip(new, counting.map(millions, new), strict=True))
+        for name in sorted(sizes, key=lambda name: sizes[name]):
+            if sizes[name] > given.most:
+                continue
+            found = compiled(name, given.under, given.minutes)
+            with given.into.open("a") as file:
+                file.writelines(f"{json.dumps(row)}\n" for row in found)
+            rows += found
+    report(rows, len(wanted))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StageError, UsageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, Published, TensorSpec
-from exporters import checkpoints, timm_index, torch_onnx
+from exporters import checkpoints, std_convs, timm_index, torch_onnx
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from bench.records import Artifact
 
 
-class TimmZoo:
+class TimmZoo(TorchSource):
     packages: tuple[str, ...] = ("timm", "torch", "onnxscript", "onnx")
     stable = True
 
@@ -81,6 +82,7 @@ def _create(model: Model) -> Any:
         module = timm.create_model(name, pretrained=pretrained, exportable=True)
     if model.weights_file:
         checkpoints.load_file(module, model.weights_file)
+    std_convs.fold(module)
     return module.eval()
 
 

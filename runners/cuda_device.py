@@ -149,11 +149,16 @@ class Graph:
             self._call("cuGraphExecDestroy", self._exec)
 
 
+def libcuda() -> Any:
+    """The driver's own library."""
+    return ctypes.CDLL("libcuda.so.1")
+
+
 class _Driver:
-    """Calls of libcuda; a status that is not 0 is an error."""
+    """Calls of the driver; a status that is not 0 is an error."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL("libcuda.so.1")
+        self._library = libcuda()
 
     def __call__(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)

@@ -42,4 +42,5 @@ def _ratio(signal: Array, noise: Array, axis: int) -> float:
     some = powers > 0
     if not some.any():
         return -np.inf
-    return float(np.mean(10 * np.log10(lost[some] / powers[some] + 1e-12)))
+    # What is a thousandth of the signal or less is no harm: int8 itself has 256 steps.
+    return float(np.mean(10 * np.log10(lost[some] / powers[some] + 1e-6)))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bench.records import Artifact, Option, Precision, Target
     from runners.trt_api import Api
 
+#: What `build` compiles for, who does not know what the engine is opened with.
+_BATCHES = (1, 2, 4, 8)
+
 
 class TrtRunner:
     """The artifact is an engine with a profile for each batch size that it is opened with."""
@@ -107,8 +110,8 @@ class TrtRunner:
         )
 
     def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
-        """Lowered and compiled, for batch 1."""
-        return self.compile(self.lower(onnx, target, calibration, to), target, (1,), to)
+        """Lowered and compiled, for the batch sizes that most ask for."""
+        return self.compile(self.lower(onnx, target, calibration, to), target, _BATCHES, to)
 
     @contextmanager
     def open(

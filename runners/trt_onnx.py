@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: What `lower` makes of an exported file, by precision.
 FORMS = {"fp16": "onnx-fp16", "int8": "onnx-qdq"}
+#: The last opset that the parser of TensorRT 8.5 reads, whose networks are not strongly typed.
+OLD_OPSET = 17
 INSTALL = "pip install 'frontier-bench[modelopt]'"
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 
@@ -50,22 +52,27 @@ def lower(
     """The network in the target's precision. A file that is in it already is taken as it is; so is
     any for fp16 where the compiler has a flag for it (not `strongly_typed`)."""
     found = _precision(onnx)
-    if found == precision or (found == "fp32" and precision == "fp16" and not strongly_typed):
-        return onnx
-    if found != "fp32":
+    as_it_is = found == precision or (found, precision, strongly_typed) == ("fp32", "fp16", False)
+    if found != "fp32" and not as_it_is:
         raise StageError(
             "wrong-precision", f"the target says {precision}, and the ONNX file is {found} already"
         )
+    if as_it_is and (strongly_typed or not _too_new(onnx)):
+        return onnx
     path = to / "lowered.onnx"
     details: dict[str, Option] = {}
     with timing.lap() as taken, _quiet(), tempfile.TemporaryDirectory(dir=to) as scratch:
         try:
             source = _own_copy(onnx, Path(scratch))
-            if precision == "int8":
+            if as_it_is:
+                source.rename(path)
+            elif precision == "int8":
                 rest = "fp16" if strongly_typed else "fp32"
                 details = _quantize(source, path, calibration, rest, method)
             else:
                 _halve(source, path)
+            if not strongly_typed:
+                _make_older(path)
         except StageError:
             raise
         except Exception as error:  # ModelOpt's, ONNX Runtime's and onnx's have no common base
@@ -75,8 +82,42 @@ def lower(
                 f"ModelOpt cannot {what} the model: {type(error).__name__}: {first_line(error)}",
             ) from error
     return artifact(
-        path, form=FORMS[precision], made_by="modelopt", build_s=taken.seconds, details=details
+        path,
+        form="onnx" if as_it_is else FORMS[precision],
+        made_by="onnx" if as_it_is else "modelopt",
+        build_s=taken.seconds,
+        details=details,
     )
+
+
+def _too_new(onnx: Artifact) -> bool:
+    from bench import onnx_graph
+
+    return onnx_graph.opset(onnx_graph.read(Path(onnx.path))) > OLD_OPSET
+
+
+def _make_older(path: Path) -> None:
+    """Bring a file to the opset that TensorRT 8.5 reads."""
+    import onnx as library
+    from onnx import version_converter
+
+    from bench import onnx_graph
+
+    model = library.load(path)
+    if onnx_graph.opset(model) > OLD_OPSET:
+        try:
+            model = version_converter.convert_version(model, OLD_OPSET)
+        except Exception as error:
+            raise StageError(
+                "not-convertible",
+                f"the model cannot be brought to opset {OLD_OPSET}, the last that TensorRT 8.5 "
+                f"reads: {first_line(error)}; export it in that opset yourself",
+            ) from error
+        for node in model.graph.node:  # the converter leaves one that came with opset 18
+            for each in [each for each in node.attribute if each.name == "noop_with_empty_axes"]:
+                node.attribute.remove(each)
+    model.ir_version = min(model.ir_version, 8)
+    library.save(model, path)
 
 
 def _precision(onnx: Artifact) -> str:

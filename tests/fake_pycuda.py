@@ -189,8 +189,7 @@ class Libcuda:
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.status = 0
 
-    def __call__(self, name: str) -> Libcuda:
-        assert name == "libcuda.so.1"
+    def __call__(self) -> Libcuda:
         return self
 
     def cuStreamBeginCapture_v2(self, stream: Any, mode: Any) -> int:  # noqa: N802

@@ -113,7 +113,7 @@ def test_a_network_of_a_zoo_for_a_t4(bench: Any, name: str) -> None:
     assert any("calibrated on synthetic images" in note for note in int8["notes"])
 
 
-def detector(path: Path) -> Path:
+def detector(path: Path, opset: int = 17) -> Path:
     """A backbone of four convolutions and two heads on two scales, as one-shot detectors are."""
     rng = np.random.default_rng(0)
     tensors, nodes = [], []
@@ -144,7 +144,7 @@ def detector(path: Path) -> Path:
         [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 24, 320])],
         tensors,
     )
-    opsets = [helper.make_opsetid("", 17)]
+    opsets = [helper.make_opsetid("", opset)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
     return path
 
@@ -191,8 +191,21 @@ def test_where_nobody_compiles_the_network_for_the_device_is_kept(
     assert lowered["format"] == "onnx-qdq"
     assert lowered["details"]["not_quantized_in"] == "fp32"
     assert lowered["path"] in ran.err
-    kinds = {tensor.data_type for tensor in onnx.load(lowered["path"]).graph.initializer}
-    assert TensorProto.FLOAT16 not in kinds
+    made = onnx.load(lowered["path"])
+    assert TensorProto.FLOAT16 not in {tensor.data_type for tensor in made.graph.initializer}
+    assert made.opset_import[0].version == 17, "the last that TensorRT 8.5 reads"
+    onnx.checker.check_model(made)
+
+
+def test_fp16_for_a_board_with_flags_is_the_same_network_in_an_older_opset(
+    bench: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("modelopt")
+    path = detector(tmp_path / "detector.onnx", opset=20)
+    ran = bench("compile", "-m", path, "-t", "xavier-nx-fp16", "--json")
+    lowered = ran.json["artifacts"][-1]
+    assert lowered["format"] == "onnx"
+    assert onnx.load(lowered["path"]).opset_import[0].version == 17
 
 
 def test_no_target_of_a_gpu_runs_without_it(bench: Any, tiny_onnx: Path) -> None:

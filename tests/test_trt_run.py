@@ -47,7 +47,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_pycuda.Faults]:
     monkeypatch.setitem(sys.modules, "pycuda", package)
     monkeypatch.setitem(sys.modules, "pycuda.driver", package.driver)
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.module())
-    monkeypatch.setattr(cuda_device.ctypes, "CDLL", fake_pycuda.Libcuda())
+    monkeypatch.setattr(cuda_device, "libcuda", fake_pycuda.Libcuda())
     fake_pycuda.Context.stack().clear()
     yield made
     fake_pycuda.DeviceAllocation.memory.clear()
@@ -428,7 +428,7 @@ def test_a_capture_that_fails(
 ) -> None:
     broken = fake_pycuda.Libcuda()
     broken.status = 901
-    monkeypatch.setattr(cuda_device.ctypes, "CDLL", broken)
+    monkeypatch.setattr(cuda_device, "libcuda", broken)
     target = replace(T4, options={"cuda_graph": True})
     engine = built(source, tmp_path, target)
     with refused(StageError, "cannot be captured", "cuda_graph=false", "901"):
@@ -478,3 +478,64 @@ def test_nobody_compiles_ahead_of_time_for_a_jetson() -> None:
     source = Artifact("x", "onnx-fp16", "0", 0, "x", 0.0)
     with refused(Unavailable, "Orin NX has 8.7", "build on the device itself"):
         TrtRunner().compile(source, orin, (1,), Path(), ahead=True)
+
+
+@pytest.fixture
+def digits_cache(tmp_path: Path) -> Path:
+    """A cache with an exported network: torch itself looks for what the fakes stand in for."""
+    from bench.launch import call
+    from bench.messages import Prepare, Prepared
+    from bench.records import Job
+    from bench.timing import Deadline
+
+    pytest.importorskip("torch")
+    job = Job("builtin:digits-lenet", Target("x", "cpu", "ort", "fp32"))
+    call(Prepare(job, str(tmp_path), fresh=False), Prepared, Deadline.after(240))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_whole_line_of_a_run(
+    digits_cache: Path, faults: fake_pycuda.Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prepared, timed beside its canary, and evaluated at another batch size than it is timed at:
+    in this process, where the fakes are."""
+    import gc
+    import io
+
+    from bench.messages import Block, Evaluate, Evaluated, Finish, Measure, Prepare, WarmUp
+    from bench.records import Data, Job, Procedure
+    from bench.stages import measure as measuring
+    from bench.stages.evaluate import evaluate
+    from bench.stages.prepare import prepare
+    from bench.teller import Teller
+
+    monkeypatch.setattr(measuring, "pin", lambda threads: None)
+    job = Job("builtin:digits-lenet", T4, procedure=Procedure(batch=2), data=Data(limit=40))
+    channel = io.BytesIO()
+    tell = Teller(channel)
+    prepared = prepare(Prepare(job, str(digits_cache), fresh=False), tell)
+    built = prepared.timed.built
+    assert built.format == "tensorrt-engine"
+    assert built.details["batches"] == "1,2,8", "the check's, what is timed, the evaluation's"
+    assert prepared.check is not None
+    assert prepared.check.cosine > 0.9999
+    assert prepared.canary is not None
+
+    request = Measure(job, prepared.timed, prepared.canary, prepared.packages)
+    commands = iter([WarmUp(), Block(0.02), Finish()])
+    try:
+        observed = measuring.measure(request, tell, commands)
+    finally:
+        gc.enable()
+    assert observed.environment.flags["runtime"] == "TensorRT 11.1.0"
+    assert observed.environment.flags["profile"] == "(2, 1, 8, 8)"
+    assert b"canary_ns" in channel.getvalue()
+
+    found = evaluate(
+        Evaluate(job, prepared.model, prepared.exported, built, str(digits_cache), fresh=False),
+        tell,
+    )
+    assert isinstance(found, Evaluated)
+    assert found.accuracy.n == 40
+    assert found.accuracy.agreement == 100.0

@@ -37,16 +37,16 @@ class Builder:
 
     def build(
         self,
-        exported: Artifact,
+        source: Artifact,
         calibration: Calibration,
         batches: Sequence[int],
         cache: Cache,
         tell: Teller,
     ) -> tuple[Artifact, Artifact]:
-        """What the compiler was given and what it made of it; the exported file and the artifact,
+        """What the compiler was given and what it made of it; the source itself and the artifact,
         where a runner builds in one step."""
         key = {
-            "onnx": exported.sha256,
+            "onnx": source.sha256,
             "calibration": calibrate.key(calibration) if self.target.precision == "int8" else None,
             **build_key(self.runner, self.target),
         }
@@ -56,22 +56,20 @@ class Builder:
                 key,
                 Artifact,
                 lambda to: self._described(
-                    self.runner.build(exported, self.target, calibration, to), calibration, to
+                    self.runner.build(source, self.target, calibration, to), calibration, to
                 ),
             )
-            if built.sha256 != exported.sha256:
-                tell.found(artifact=built)
-            return exported, built
+            return source, built
         compiler, target, ahead = self.runner, self.target, self.ahead
         lowered, _ = cache.get_or_make(
             "lower",
             {**key, "ahead": ahead},
             Artifact,
             lambda to: self._described(
-                compiler.lower(exported, target, calibration, to, ahead=ahead), calibration, to
+                compiler.lower(source, target, calibration, to, ahead=ahead), calibration, to
             ),
         )
-        if lowered.sha256 != exported.sha256:
+        if lowered.sha256 != source.sha256:
             tell.found(artifact=lowered)
         built, _ = cache.get_or_make(
             "build",
@@ -84,7 +82,6 @@ class Builder:
             Artifact,
             lambda to: compiler.compile(lowered, target, batches, to, ahead=ahead),
         )
-        tell.found(artifact=built)
         return lowered, built
 
     def _described(self, built: Artifact, calibration: Calibration, to: Path) -> Artifact:

@@ -76,6 +76,10 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     model, exported = found.model, found.artifact
     exporter = plugins.exporter(model.source)
 
+    source = exported
+    if getattr(runner, "reads", "onnx") == "torch":
+        source = _program(exporter, model, target, cache)
+
     tell.at("inputs")
     dataset, accuracy_note = datasets.choose(job.data, exporter, model)
     pool = timing_inputs(model, dataset, cache)
@@ -85,7 +89,9 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         job, model, dataset, exported, runner, build_key(runner, target), cache, tell
     )
     batches = _batches(model, job.procedure.batch, accuracy_note is None, builder.ahead)
-    lowered, built = builder.build(exported, calibration, batches, cache, tell)
+    lowered, built = builder.build(source, calibration, batches, cache, tell)
+    if built.sha256 != exported.sha256:
+        tell.found(artifact=built)
 
     tell.at("check")
     checked = _check(request, exported, lowered, built, model, builder, pool, cache, tell)
@@ -201,7 +207,9 @@ def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifa
 
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
     key = [str(ref), weights, versions(("frontier-bench", *exporter.packages))]
-    keep = exporter.stable and weights in ("pretrained", "random")
+    # What lies in a folder may change.
+    local = Path(ref.name).expanduser().is_dir()
+    keep = exporter.stable and weights in ("pretrained", "random") and not local
     if keep and (known := cache.get("describe", key, Model)):
         return known
     model = exporter.describe(ref.name, weights)
@@ -218,6 +226,21 @@ def _export(exporter: Exporter, model: Model, cache: Cache) -> Artifact:
     if not exported.bytes:
         raise StageError("bad-export", f"the export of {model.name} is an empty file")
     return exported
+
+
+def _program(exporter: Exporter, model: Model, target: Target, cache: Cache) -> Artifact:
+    """The model as a torch program, for a runner that reads those."""
+    write = getattr(exporter, "program", None)
+    if write is None:
+        raise StageError(
+            "no-program",
+            f"{model.name} comes as an ONNX file, and target {target.name} runs torch programs: "
+            "take a model of timm, torchvision or py:, or another target",
+        )
+    key = _export_key(exporter, model)
+    reader = cache if exporter.stable else replace(cache, fresh=True)
+    written, _ = reader.get_or_make("program", key, Artifact, lambda to: write(model, to))
+    return written
 
 
 def _export_key(exporter: Exporter, model: Model) -> Any:

@@ -54,7 +54,11 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and (self.steppings is None or machine.stepping in self.steppings)
             and machine.flags.issuperset(self.flags)
             and (self.board is None or self.board in machine.board)
-            and (self.gpu is None or any(self._fits(gpu) for gpu in machine.gpus))
+            and (
+                self.gpu is None
+                or any(self._fits(gpu) for gpu in machine.gpus)
+                or (self.gpu == "*" and "Jetson" in machine.board)
+            )
         )
 
     def _fits(self, gpu: Any) -> bool:
