@@ -55,6 +55,12 @@ def examine(cache: Path) -> dict[str, Any]:
     }
 
 
+def problem(target: Target) -> str | None:
+    """Why a target cannot run here, with the remedy; None when it can."""
+    reason = _hardware_problem(target, machine.observe())
+    return reason or next(filter(None, _runner_problems(target.runner, [target])), None)
+
+
 def _hardware_problem(target: Target, here: machine.Machine) -> str | None:
     try:
         targets.require(target, here)

@@ -6,19 +6,21 @@ Times are in the unit of their name, accuracies in percent, intervals [low, high
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import stats
+from bench import recipes, stats
 from bench.modelref import ModelRef
+from bench.records import Recipe
 from bench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.records import Measurement, Result
+    from bench.records import Accuracy, Artifact, Measurement, Result, Trial
 
 _MB = 1e6
 
@@ -66,7 +68,15 @@ def to_public(result: Result) -> dict[str, Any]:
         "artifact_mb": built.bytes / _MB if built else None,
         "params_m": result.facts.params / 1e6 if result.facts else None,
         "gmacs": result.facts.macs / 1e9 if result.facts and result.facts.macs else None,
-        "accuracy": _accuracy(result),
+        "activations_m": result.facts.activations / 1e6
+        if result.facts and result.facts.activations
+        else None,
+        "uncounted": result.facts.uncounted if result.facts else None,
+        "input": list(model.inputs[0].shape[1:]) if model and model.inputs else None,
+        "calibration": _calibration(built),
+        "accuracy": _accuracy(result.accuracy),
+        "max_drop": job.max_drop,
+        "tried": [_trial(trial) for trial in result.tried],
         "published": msgspec.to_builtins(model.published) if model else None,
         "check": msgspec.to_builtins(result.check),
         "failure": msgspec.to_builtins(result.failure),
@@ -74,6 +84,27 @@ def to_public(result: Result) -> dict[str, Any]:
         "artifacts": msgspec.to_builtins(result.artifacts),
         "notes": [*(model.notes if model else ()), *result.notes],
         "started_at": result.started_at,
+    }
+
+
+def build_to_public(result: Result) -> dict[str, Any]:
+    """The public JSON object of one build (`bench compile`). `compiled` is what runs on the device,
+    null where there is none; `layers` counts its compute layers by the type they run in, as far as
+    the compiler tells."""
+    row = to_public(result)
+    built = result.artifacts[-1] if result.artifacts and not result.failure else None
+    about = ("path", "format", "sha256", "made_by", "build_s", "details")
+    compiled = {name: getattr(built, name) for name in about} if built else None
+    layers = str(built.details.get("layers_as_typed", "")) if built else ""
+    same = (
+        *("status", "model", "source", "weights", "target", "runner", "precision", "batch"),
+        *("options", "build_s", "artifact_mb", "params_m", "gmacs", "check", "failure"),
+        *("artifacts", "environment", "notes", "started_at"),
+    )
+    return {
+        **{name: row[name] for name in same},
+        "compiled": compiled,
+        "layers": {kind: int(n) for kind, _, n in (e.partition(":") for e in layers.split())},
     }
 
 
@@ -150,8 +181,30 @@ def canary_ratio(measured: Measurement) -> float | None:
     return median(stats.ratio(run.blocks_ns, run.canary_ns) for run in runs)
 
 
-def _accuracy(result: Result) -> dict[str, Any] | None:
-    found = result.accuracy
+def _calibration(built: Artifact | None) -> dict[str, Any] | None:
+    """How the artifact became int8, None where it is not; `recipe` is what `--calibration` takes to
+    make it again."""
+    if built is None or "calibration_method" not in built.details:
+        return None
+    said = built.details
+    kept = str(said.get("kept", "")).splitlines()
+    recipe = Recipe(str(said["calibration_method"]), int(said["calibration_n"]), len(kept))
+    made = {"recipe": recipes.written(recipe), "method": recipe.method, "images": recipe.images}
+    return {**made, "kept": kept, "source": said.get("calibration")}
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    return {
+        "recipe": recipes.written(replace(trial.recipe, keep=len(trial.kept))),
+        "method": trial.recipe.method,
+        "images": trial.recipe.images,
+        "kept": list(trial.kept),
+        "accuracy": _accuracy(trial.accuracy),
+        "failure": msgspec.to_builtins(trial.failure),
+    }
+
+
+def _accuracy(found: Accuracy | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {

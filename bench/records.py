@@ -141,9 +141,9 @@ class Procedure:
 @dataclass(frozen=True, slots=True)
 class Data:
     """Labelled images to measure accuracy on, and how many of them. `path` None means the data
-    that the model's source carries, where it carries any. `calibration` is how many images int8
-    learns its ranges from at most: of the folder `calibration_path`, else of the data. `strict`
-    makes errors of images that are odd."""
+    that the model's source carries, where it carries any. `calibration` is how many images are set
+    aside at most, for int8 to learn its ranges from: of the folder `calibration_path`, else of the
+    data. `strict` makes errors of images that are odd."""
 
     path: str | None = None
     limit: int | None = None
@@ -153,15 +153,29 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """How int8 is made: by which of the runner's methods (None: its first), on how many of the
+    images that are set aside (None: all), and how many layers stay in higher precision, those that
+    int8 harms most."""
+
+    method: str | None = None
+    images: int | None = None
+    keep: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One thing to measure. `model` is what was asked for ("timm:resnet50"); the Result says what
-    it turned out to be."""
+    it turned out to be. `max_drop` is how many points of accuracy may be lost against fp32: with
+    it, `recipe` is only the first that is tried (`bench.remedies`)."""
 
     model: str
     target: Target
     weights: str = "pretrained"
     procedure: Procedure = Procedure()
     data: Data = Data()
+    recipe: Recipe = Recipe()
+    max_drop: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +198,9 @@ class Artifact:
 class Check:
     """How far the built artifact's outputs are from those of the exported fp32 ONNX, over `n`
     inputs: the lowest cosine similarity, and the largest absolute difference as a share of the
-    largest absolute reference output."""
+    largest absolute reference output. Of boxes that the network itself has chosen, `cosine` is how
+    much of them is the same beyond chance, over all inputs (`bench.check`), and `max_rel` is about
+    the scores of the same boxes."""
 
     cosine: float
     max_rel: float
@@ -313,10 +329,16 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Size of the network, counted on its ONNX graph. `macs` are multiply-accumulates an image."""
+    """Size of the network, counted on its ONNX graph (`bench.onnx_count`). `macs` are multiply-
+    accumulates an image, `activations` the elements that its convolutions and matrix products put
+    out. Both are None where some could not be counted: `uncounted` says which ("3 MatMul"), and
+    `least_macs` is the count of the others."""
 
     params: int
     macs: int | None
+    activations: int | None = None
+    least_macs: int | None = None
+    uncounted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +367,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One recipe that was tried for the sake of accuracy: `kept` names the layers in higher
+    precision. `accuracy` is None where it failed before."""
+
+    recipe: Recipe
+    kept: tuple[str, ...] = ()
+    accuracy: Accuracy | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """One row: what was asked, and what was found or why nothing was. `started_at` is in UTC.
+    """One row: what was asked, and what was found or why nothing was. `started_at` is in UTC;
+    `tried` are the recipes that `max_drop` went through, the last one the one that was timed.
     `provenance` says who measured, None for this tool itself."""
 
     job: Job
@@ -360,6 +394,7 @@ class Result:
     accuracy: Accuracy | None = None
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
+    tried: tuple[Trial, ...] = ()
     schema: int = SCHEMA
     provenance: Provenance | None = None
     reported: Reported | None = None

@@ -17,14 +17,16 @@ from reports.frontier import (
     groups,
     hardware,
     identity,
+    many_recipes,
     newest,
     one_line,
+    recipe,
     same_request,
     threads,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from reports.frontier import Row
@@ -82,6 +84,7 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = ["# Results", ""]
     for ((machine, inside, who), how), found in sorted(sections.items()):
         shown = sorted(_current(found), key=lambda row: (_is_invalid(row), by_latency(row)))
+        several = many_recipes(shown)
         lines += [
             f"## {_escaped(machine)}",
             "",
@@ -91,7 +94,7 @@ def markdown(rows: Sequence[Row]) -> str:
                 f"{'' if who == 'bench' else f' by {one_line(who)}'}."
             ),
             "",
-            *_table(_COLUMNS, [_cells(row, id(row) in best) for row in shown]),
+            *_table(_COLUMNS, [_cells(row, id(row) in best, several) for row in shown]),
             "",
         ]
     if sections:
@@ -142,7 +145,7 @@ def _is_invalid(row: Row) -> bool:
     return row["verdict"] not in ("VALID", "NOISY")
 
 
-def _cells(row: Row, best: bool) -> list[str]:
+def _cells(row: Row, best: bool, several: Container[tuple[str, str]]) -> list[str]:
     latency, accuracy = row["latency"], row["accuracy"]
     p50 = "invalid"  # not a number that somebody could quote
     if not _is_invalid(row):
@@ -160,7 +163,10 @@ def _cells(row: Row, best: bool) -> list[str]:
     if row["reasons"]:
         verdict += ": " + "; ".join(map(str, row["reasons"]))
     mark = _MARK if best else ""
-    return [mark, full_name(row), row["target"], p50, value, images, data, drop, size, verdict]
+    target = row["target"]
+    if (full_name(row), target) in several:
+        target = f"{target} {recipe(row)}"
+    return [mark, full_name(row), target, p50, value, images, data, drop, size, verdict]
 
 
 def _with_interval(value: float, ci95: Sequence[float], digits: int) -> str:
@@ -215,6 +221,7 @@ def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
         p50_low, p50_high = timed.get("ci95_ms") or (None, None)
         low, high = accuracy.get("ci95") or (None, None)
         failure, seen = row["failure"] or {}, row["environment"]
+        made = row.get("calibration") or {}
         yield {
             **{key: row[key] for key in ("id", "started_at", "status", "verdict")},
             "on_frontier": id(row) in best,
@@ -237,6 +244,10 @@ def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
             "images": accuracy.get("n"),
             "reference_percent": accuracy.get("reference"),
             "agreement_percent": accuracy.get("agreement"),
+            "change_points": accuracy.get("change"),
+            "calibration_method": made.get("method"),
+            "calibration_images": made.get("images"),
+            "kept_layers": len(made["kept"]) if made else None,
             "reasons": "; ".join(map(str, row["reasons"])),
             **{f"failure_{key}": failure.get(key) for key in ("stage", "kind", "message")},
             **{key: seen[key] for key in ("cpu", "os", "python")},

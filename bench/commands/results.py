@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -10,13 +11,34 @@ from typing import Annotated
 import typer
 
 from bench import terminal
-from bench.commands.common import StoreOption, open_cache, open_store, print_json, public
+from bench.commands.common import (
+    JsonOption,
+    StoreOption,
+    open_cache,
+    open_store,
+    print_json,
+    public,
+)
 from bench.errors import UsageError
 
 
-def show(result: Annotated[str, typer.Argument(help="Id.")], store: StoreOption = None) -> None:
-    """All that is known of one result, raw samples excepted, as JSON."""
-    print_json(public([open_store(store).get(result)])[0])
+def show(
+    what: Annotated[str, typer.Argument(help="Id of a result, or a model.")],
+    count: Annotated[
+        bool, typer.Option("--count", help="Export a model to count what it costs.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All that is known of one result (as JSON, without raw samples), or the card of a model."""
+    from bench import card, present_models
+
+    opened = open_store(store)
+    if re.fullmatch("[0-9a-f]{1,12}", what):  # no model has been called so yet
+        print_json(public([opened.get(what)])[0])
+        return
+    drawn = card.draw(what, open_cache(), opened, count=count)
+    print_json(drawn) if as_json else present_models.card(drawn)
 
 
 def report(

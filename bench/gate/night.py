@@ -78,8 +78,8 @@ def run(
         result = campaign.measure(job)
         outcome.result = campaign.rows[-1]
         if result.failure:
-            unavailable = result.failure.kind == "unavailable"
-            outcome.status = "UNAVAILABLE" if unavailable else "FAILED"
+            named: dict[str, Status] = {"unavailable": "UNAVAILABLE", "accuracy": "ACCURACY"}
+            outcome.status = named.get(result.failure.kind, "FAILED")
             outcome.notes.append(result.failure.message)
             continue
         _judge(outcome, result, known.get(series.key(job)), matrix, len(jobs), campaign, on_pair)
