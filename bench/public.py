@@ -115,11 +115,13 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     samples = stats.pooled(blocks)
     interval = stats.median_interval(blocks)
     verdict, reasons = judge(measured, interval, how)
-    if result.provenance:  # one process of a tool that watched nothing is never beyond doubt
+    if result.provenance:  # who watched nothing is never beyond doubt
         verdict = "NOISY" if verdict == "VALID" else verdict
+        alone = len(runs) == 1
         reasons.append(
-            f"measured by {measured_by(result)} in one process: how processes differ and what else "
-            "the machine did is not known"
+            f"measured by {measured_by(result)}{' in one process' if alone else ''}: "
+            f"{'how processes differ' if alone else 'how it was warmed up'} and what else the "
+            "machine did is not known"
         )
     memory = [run.peak_rss_bytes for run in runs if run.peak_rss_bytes is not None]
     p99 = stats.percentile(samples, 0.99)

@@ -55,9 +55,7 @@ def judge(
         *load([run.load for run in measurement.processes if run.load]),
     ]
     gpus = [run.load.gpu for run in measurement.processes if run.load and run.load.gpu]
-    unusable = list(gpu_unusable(gpus))
-    reasons += [*unusable, *gpu_doubtful(gpus)]
-    if half_width > INVALID_HALF_WIDTH or unusable:
+    if half_width > INVALID_HALF_WIDTH or any(_unusable(gpus)):
         return "INVALID", reasons
     return ("NOISY" if reasons else "VALID"), reasons
 
@@ -118,7 +116,10 @@ def _canary_says(measurement: Measurement) -> str:
 
 
 def load(loads: Sequence[Load]) -> Iterator[str]:
-    """What the operating system saw."""
+    """What the operating system saw, and the GPU."""
+    gpus = [load.gpu for load in loads if load.gpu]
+    yield from _unusable(gpus)
+    yield from _doubtful(gpus)
     seconds = sum(load.wall_ns for load in loads) / 1e9
     if not seconds:
         return
@@ -139,7 +140,7 @@ def load(loads: Sequence[Load]) -> Iterator[str]:
         yield f"the CPU slowed down {throttled} times because it was hot: let it cool"
 
 
-def gpu_unusable(loads: Sequence[GpuLoad]) -> Iterator[str]:
+def _unusable(loads: Sequence[GpuLoad]) -> Iterator[str]:
     """What makes a time on a GPU no property of the network."""
     busy = max((each.others_percent or 0 for each in loads), default=0)
     hard = {reason for each in loads for reason in each.slowed_by} & HARD
@@ -149,7 +150,7 @@ def gpu_unusable(loads: Sequence[GpuLoad]) -> Iterator[str]:
         yield f"the GPU halved its clock, or worse ({', '.join(sorted(hard))}): cool or mend it"
 
 
-def gpu_doubtful(loads: Sequence[GpuLoad]) -> Iterator[str]:
+def _doubtful(loads: Sequence[GpuLoad]) -> Iterator[str]:
     """What the GPU saw that makes it slower, or less sure."""
     others = max((each.others or 0 for each in loads), default=0)
     busy = max((each.others_percent or 0 for each in loads), default=0)

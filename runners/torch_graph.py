@@ -3,15 +3,14 @@ is no converter of other people's models."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import timing
+from bench import onnx_graph, timing
 from bench.cache import artifact
 from bench.errors import StageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.records import Artifact
 
 _KINDS = {"Add", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "Relu"}
@@ -23,10 +22,12 @@ def convert(onnx: Artifact, to: Path) -> Artifact:
     import onnx as onnx_package
     import torch
 
-    graph = onnx_package.load(onnx.path).graph
-    if strange := {node.op_type for node in graph.node} - _KINDS or len(graph.input) != 1:
+    graph = onnx_graph.read(Path(onnx.path)).graph
+    strange = sorted({node.op_type for node in graph.node} - _KINDS)
+    if strange or len(graph.input) != 1:
+        found = ", ".join(strange) or "several inputs"
         raise StageError(
-            "no-program", f"an ONNX file cannot be run by torch itself ({strange} in it)"
+            "no-program", f"torch itself runs no ONNX files, such as this with {found}"
         )
     with timing.lap() as taken:
         module = _module(torch, onnx_package, graph)
