@@ -100,6 +100,7 @@ def top1(made: Artifact, ledger: Path) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # on a machine with much else to do
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet50"])
 def test_a_network_of_a_zoo_for_a_t4(bench: Any, name: str) -> None:
     pytest.importorskip(RTX)
