@@ -58,13 +58,15 @@ class Campaign:
 
 
 def exit_status(rows: Sequence[dict[str, Any]]) -> int:
-    """0 done, 1 a job failed, 2 wrong usage, 3 a target is not available, 6 invalid measurement.
-    Of several, the one that needs a person most."""
+    """0 done, 1 a job failed, 2 wrong usage, 3 a target is not available, 5 accuracy, 6 invalid
+    measurement. Of several, the one that needs a person most."""
     kinds = {row["failure"]["kind"] for row in rows if row["failure"]}
     if "usage" in kinds:
         return 2
-    if kinds - {"unavailable"}:
+    if kinds - {"unavailable", "accuracy"}:
         return 1
+    if "accuracy" in kinds:
+        return 5
     if kinds:
         return 3
     return 6 if any(row["verdict"] == "INVALID" for row in rows) else 0

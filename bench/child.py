@@ -22,11 +22,14 @@ from bench.errors import BenchError, first_line
 from bench.messages import (
     Canary,
     Command,
+    Describe,
     Evaluate,
+    Export,
     Failed,
     Inputs,
     Measure,
     Names,
+    Outlines,
     Prepare,
     Probe,
     Request,
@@ -70,6 +73,14 @@ def _answer(request: Request, tell: Teller) -> Any:
         from bench.stages.prepare import prepare
 
         return prepare(request, tell)
+    if isinstance(request, Describe):
+        from bench.stages.prepare import look_up
+
+        return look_up(request, tell)
+    if isinstance(request, Export):
+        from bench.stages.prepare import export
+
+        return export(request, tell)
     if isinstance(request, Evaluate):
         from bench.stages.evaluate import evaluate
 
@@ -87,6 +98,10 @@ def _answer(request: Request, tell: Teller) -> Any:
 
     if isinstance(request, Names):
         return sorted(plugins.exporter(request.source).names())
+    if isinstance(request, Outlines):
+        from bench.index import of_source
+
+        return of_source(request.source)
     assert isinstance(request, Probe)
     return [plugins.runner(target.runner).probe(target) for target in request.targets]
 

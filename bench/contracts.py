@@ -6,11 +6,14 @@ its own artifact, `open` reads that one. So each stage can run in its own proces
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from bench.records import Task
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -65,7 +68,9 @@ class Dataset(Protocol):
 
 class Calibration(Protocol):
     """What a quantizer learns activation ranges from: `n` feeds; `source` says in words where
-    from, `fingerprint` identifies the list."""
+    from, `fingerprint` identifies the list. And how: by `method`, one of the runner's `methods`
+    ("default" where it names none), with the layers `keep` (names that its `rank` gave) left in
+    higher precision. The method ACCURACY_AWARE may lose `max_drop` points of `score`."""
 
     @property
     def source(self) -> str: ...
@@ -76,14 +81,32 @@ class Calibration(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def keep(self) -> Sequence[str]: ...
+
+    @property
+    def max_drop(self) -> float: ...
+
     def feeds(self) -> Iterator[Feed]:
         """One image a feed, batch 1, preprocessed as the model wants it."""
+
+    def score(self, outputs: Mapping[int, Sequence[Array]]) -> float:
+        """The model's metric, in percent, of what a network answered to some of the feeds, by
+        their number. Raises StageError "no-labels" where these images have none."""
 
 
 class Exporter(Protocol):
     """A source of models. `packages` are the distributions whose versions decide what an export
     is: they are part of its cache key. `stable` says that one name, with these versions, always
-    means the same model; files and code of the user's own are not."""
+    means the same model; files and code of the user's own are not.
+
+    A source of torch modules may have a method more, `program(model, to)`, which writes the same
+    model with the same weights as a torch program (`torch.export`) instead: for runners that read
+    those. `exporters.torch_program.TorchSource` is one.
+    """
 
     packages: tuple[str, ...]
     stable: bool
@@ -104,6 +127,28 @@ class Exporter(Protocol):
 
     def dataset(self, model: Model) -> Dataset | None:
         """The data this source carries for the model, if it carries any."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a source knows of a model without making it; None is unknown. `weights` is the tag of
+    the weights that the name means, `published` what `source` states for them, in percent."""
+
+    name: str
+    task: Task | None = None
+    params: int | None = None
+    input: tuple[int, ...] | None = None
+    weights: str | None = None
+    metric: str | None = None
+    published: float | None = None
+    source: str | None = None
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """What an Exporter may offer beside: an outline of each of its names, in a few seconds."""
+
+    def outlines(self) -> Iterable[Outline]: ...
 
 
 class Session(Protocol):
@@ -130,7 +175,11 @@ class Session(Protocol):
 
 class Runner(Protocol):
     """A runtime. `packages` are the distributions whose versions are part of the cache key and of
-    every result."""
+    every result.
+
+    `build` is given the exported ONNX file. A runner with an attribute `reads = "torch"` is given
+    the model's torch program; what it computes is checked against the ONNX file all the same.
+    """
 
     precisions: tuple[Precision, ...]
     packages: tuple[str, ...]
@@ -149,6 +198,22 @@ class Runner(Protocol):
     ) -> AbstractContextManager[Sequence[Session]]:
         """Load the artifact on the device for that batch size: as many sessions as `streams`, which
         different threads may step at the same time, each on `threads` CPU threads of its own."""
+
+
+#: The method that measures accuracy while it quantizes, on the images that calibrate.
+ACCURACY_AWARE = "accuracy-aware"
+
+
+@runtime_checkable
+class Quantizer(Runner, Protocol):
+    """A runner that makes int8 in more than one way. `methods` names them: the default first, then
+    in the order of what they cost, as `--max-drop` tries them."""
+
+    methods: tuple[str, ...]
+
+    def rank(self, onnx: Artifact, target: Target, calibration: Calibration) -> Sequence[str]:
+        """Names of the layers that `build` can keep in higher precision, the one first that int8
+        does most harm to."""
 
 
 @runtime_checkable

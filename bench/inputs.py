@@ -1,15 +1,10 @@
-"""What is fed to a network: a rotating pool for timing, and calibration data for quantizing."""
+"""What is fed to a network: a rotating pool for timing, and images or noise for calibration."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from PIL import Image
 
@@ -19,7 +14,10 @@ from bench.errors import StageError
 from bench.preprocess import to_input
 
 if TYPE_CHECKING:
-    from bench.contracts import Array, Dataset, Feed
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bench.contracts import Array, Dataset, Feed, Sample
     from bench.records import Artifact, Model, TensorSpec
 
 #: Distinct inputs in the pool, fewer where they would take more than POOL_BYTES together.
@@ -37,18 +35,25 @@ def feeds(model: Model, dataset: Dataset | None, n: int) -> Iterator[Feed]:
             yield {spec.name: _synthetic(spec, rng) for spec in model.inputs}
         return
     how, spec = model.preprocess, model.inputs[0]
-    real = _with_images(dataset)
+    real = with_images(dataset)
     for image in _images(real, n) if real else islice(_synthetic_images(), n):
         yield {spec.name: to_input(image, how)[None].astype(spec.dtype, copy=False)}
 
 
-def _with_images(dataset: Dataset | None) -> Dataset | None:
+def with_images(dataset: Dataset | None) -> Dataset | None:
     """The dataset, where it can spare images at all: a folder of three cannot."""
     return dataset if dataset and dataset.calibration else None
 
 
 def _images(dataset: Dataset, n: int) -> Iterator[Image.Image]:
-    """Calibration images. One that cannot be read is left out, as the evaluation does and says."""
+    """The calibration images themselves."""
+    for _, image in readable(dataset, n):
+        yield image
+
+
+def readable(dataset: Dataset, n: int) -> Iterator[tuple[Sample, Image.Image]]:
+    """Those of the first n calibration samples that can be read, each with its image: the others
+    are left out, as the evaluation does and says."""
     read = 0
     for sample in dataset.calibration[:n]:
         try:
@@ -57,7 +62,7 @@ def _images(dataset: Dataset, n: int) -> Iterator[Image.Image]:
             problem = error
             continue
         read += 1
-        yield image
+        yield sample, image
     if not read:
         raise StageError(
             "no-data", f"no calibration image of {dataset.name} can be read: {problem}"
@@ -77,41 +82,6 @@ def write_pool(model: Model, dataset: Dataset | None, to: Path) -> Artifact:
         }
         np.savez(path, **columns)
     return artifact(path, form="npz", made_by="bench", build_s=taken.seconds)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a quantizer learns activation ranges from (`bench.contracts.Calibration`). `real` says
-    whether it is images of the data that the model is for."""
-
-    source: str
-    real: bool
-    n: int
-    fingerprint: str
-    #: Names of the images, where they are real ones.
-    names: tuple[str, ...]
-    _feeds: Callable[[], Iterator[Feed]]
-
-    @classmethod
-    def of(cls, model: Model, dataset: Dataset | None, n: int) -> Calibration:
-        images = _with_images(dataset) if model.preprocess else None
-        if images:
-            source, count = f"{images.name} calibration images", min(n, len(images.calibration))
-        else:
-            source, count = "synthetic images" if model.preprocess else "random inputs", SYNTHETIC
-        key = [
-            source,
-            images.fingerprint if images else None,
-            count,
-            msgspec.to_builtins(model.preprocess),
-        ]
-        name = hashlib.sha256(msgspec.json.encode(key)).hexdigest()
-        names = tuple(sample.name for sample in images.calibration[:count]) if images else ()
-        return cls(source, bool(images), count, name, names, lambda: feeds(model, images, count))
-
-    def feeds(self) -> Iterator[Feed]:
-        """One image a feed, batch 1."""
-        return self._feeds()
 
 
 def _synthetic_images(size: int = 256) -> Iterator[Image.Image]:

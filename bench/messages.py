@@ -38,19 +38,45 @@ class Names(msgspec.Struct, tag=True, frozen=True):
     source: str
 
 
+class Outlines(msgspec.Struct, tag=True, frozen=True):
+    """Ask for an outline of every model of a source."""
+
+    source: str
+
+
 class Probe(msgspec.Struct, tag=True, frozen=True):
     """Ask why a runner cannot run some targets: a list of reasons, null for ready ones."""
 
     targets: list[Target]
 
 
+class Describe(msgspec.Struct, tag=True, frozen=True):
+    """Ask what a model is, without its weights, which have this tag; answered by Described."""
+
+    model: str
+    tag: str | None
+    cache: str
+
+
+class Export(msgspec.Struct, tag=True, frozen=True):
+    """Describe and export a model; answered by Exported."""
+
+    model: str
+    weights: str
+    cache: str
+    fresh: bool
+
+
 class Prepare(msgspec.Struct, tag=True, frozen=True):
-    """Describe, export, build and check; answered by Prepared. With `build_only` the artifact need
-    not be able to run here; it is not going to be timed."""
+    """Describe, export, build, and check on so many inputs; answered by Prepared. The canary beside
+    it is for what is going to be timed. With `build_only` the artifact need not be able to run
+    here."""
 
     job: Job
     cache: str
     fresh: bool
+    inputs: int = 4
+    canary: bool = True
     build_only: bool = False
 
 
@@ -88,7 +114,9 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
-Request = Names | Probe | Prepare | Inputs | Canary | Measure | Evaluate
+Request = (
+    Names | Outlines | Probe | Describe | Export | Prepare | Inputs | Canary | Measure | Evaluate
+)
 
 
 class WarmUp(msgspec.Struct, tag=True, frozen=True):
@@ -106,6 +134,21 @@ class Finish(msgspec.Struct, tag=True, frozen=True):
 
 
 Command = WarmUp | Block | Finish
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A model as its source describes it, and what was counted in an export that is there."""
+
+    model: Model
+    facts: Facts | None
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A model, its ONNX file, and what is counted in it."""
+
+    model: Model
+    artifact: Artifact
+    facts: Facts
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -162,11 +205,23 @@ class At(msgspec.Struct, tag=True, frozen=True):
     stage: Stage
 
 
+class Quantized(msgspec.Struct, frozen=True):
+    """How int8 is being made: on `images` of the `available` ones, with the layers `kept` in higher
+    precision; and what else the runner could do: its `methods`, and whether it `keeps` layers."""
+
+    images: int
+    available: int
+    kept: tuple[str, ...]
+    methods: tuple[str, ...]
+    keeps: bool
+
+
 class Found(msgspec.Struct, tag=True, frozen=True):
     """Something worth keeping in the row even if a later stage fails."""
 
     model: Model | None = None
     artifact: Artifact | None = None
+    quantized: Quantized | None = None
 
 
 class Done(msgspec.Struct, tag=True, frozen=True):

@@ -24,13 +24,15 @@ def results(rows: Sequence[Row]) -> None:
     """A table of public results; the source and the weights that all share are said once."""
     shared = {(row["source"], row["weights"]) for row in rows}
     short = len(shared) == 1 and len(rows) > 1
-    metric = _metric(rows)
+    metric = metric_of(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
+    made = recipes_differ(rows)
     last = ["images/s"] if many else ["MB"]
     table(
         [
             "model",
             "target",
+            *(["int8 by"] if made else []),
             *(["batch"] if many else []),
             "p50 ms",
             "±%",
@@ -42,9 +44,10 @@ def results(rows: Sequence[Row]) -> None:
             [
                 Path(row["model"]).name if short else _model(row),
                 row["target"],
-                *([_batch(row)] if many else []),
+                *([_recipe(row)] if made else []),
+                *([batch_of(row)] if many else []),
                 *_latency(row),
-                _accuracy(row),
+                accuracy_of(row),
                 number(row["throughput_ips" if many else "artifact_mb"]),
                 "failed" if row["failure"] else row["verdict"],
             ]
@@ -55,7 +58,56 @@ def results(rows: Sequence[Row]) -> None:
     if short:
         source, weights = shared.pop()
         print(f"all models {source}:, weights {weights}")
+    for row in rows:
+        if len(row["tried"]) > 1 or (row["tried"] and row["failure"]):
+            tried(row)
     sys.stdout.flush()
+
+
+def tried(row: Row) -> None:
+    """What was done to keep the accuracy of one job, and what came of it."""
+    found = next((trial["accuracy"] for trial in row["tried"] if trial["accuracy"]), None)
+    name = f"{found['metric'].replace('top1', 'top-1')} %" if found else "accuracy"
+    print(f"\n{_model(row)} @ {row['target']}, at most {row['max_drop']:g} points lost:")
+    table(
+        ["", "method", "images", "fp32 layers", name, "change (95 %)"],
+        [
+            [
+                "★" if trial is row["tried"][-1] and not row["failure"] else "",
+                trial["method"] or "-",
+                str(trial["images"] or "-"),
+                str(len(trial["kept"])),
+                f"{trial['accuracy']['value']:.2f}" if trial["accuracy"] else "-",
+                _lost(trial),
+            ]
+            for trial in row["tried"]
+        ],
+        right={"images", "fp32 layers", name},
+        fold=5,
+    )
+
+
+def _lost(trial: Row) -> str:
+    found = trial["accuracy"]
+    if not found:
+        return f"failed at {trial['failure']['stage']}: {trial['failure']['message']}"
+    low, high = found["change_ci95"]
+    return f"{found['change']:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def recipes_differ(rows: Sequence[Row]) -> bool:
+    """Whether something was made int8 in more ways than one, or not as a whole."""
+    made: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if found := row["calibration"]:
+            made.setdefault((row["model"], row["target"]), set()).add(found["recipe"])
+            if found["kept"]:
+                return True
+    return any(len(ways) > 1 for ways in made.values())
+
+
+def _recipe(row: Row) -> str:
+    return row["calibration"]["recipe"] if row["calibration"] else ""
 
 
 def throughput(found: Row) -> None:
@@ -148,22 +200,37 @@ def problems(rows: Sequence[Row]) -> None:
         )
 
 
+def imported(row: Row) -> None:
+    """What was read from another tool's files, and what is to be known of it."""
+    found, what = row["latency"] or row["reported"], f"{_model(row)} @ {row['target']}"
+    n = found.get("samples") or found["n"]
+    print(
+        f"{what} on {row['hardware']}: p50 {number(found['p50_ms'])} ms, window "
+        f"{found['window']}, batch {row['batch']}, {n} inferences, {row['measured_by']}"
+    )
+    sys.stdout.flush()
+    if row["reported"]:
+        say("figures as that tool printed them: without samples no interval, and no verdict")
+    for note in (*row["reasons"], *row["notes"]):
+        say(f"note: {note}")
+
+
 def listing(rows: Sequence[Row]) -> None:
     """A short table of public results with their ids, to pick one by."""
     table(
-        ["id", "date", "model", "target", "p50 ms", _metric(rows)],
+        ["id", "date", "model", "target", "p50 ms", metric_of(rows)],
         [
             [
                 row["id"],
                 row["started_at"][5:10],
                 _model(row),
                 row["target"],
-                _latency(row)[0] if row["latency"] else "failed",
-                _accuracy(row),
+                _median(row),
+                accuracy_of(row),
             ]
             for row in rows
         ],
-        right={"p50 ms", _metric(rows)},
+        right={"p50 ms", metric_of(rows)},
         fold=2,
     )
 
@@ -212,7 +279,7 @@ def gate(outcomes: Sequence[Outcome]) -> None:
     """Every job's outcome, then the notes, then the headline."""
     from bench.gate import outputs
 
-    metric = _metric([outcome.result for outcome in outcomes if outcome.result])
+    metric = metric_of([outcome.result for outcome in outcomes if outcome.result])
     table(
         ["", "model", "target", "p50 ms", "change", metric],
         [
@@ -222,7 +289,7 @@ def gate(outcomes: Sequence[Outcome]) -> None:
                 outcome.job.target.name,
                 *(_latency(outcome.result)[:1] if outcome.result else ("-",)),
                 outputs.change(outcome) or "-",
-                _accuracy(outcome.result) if outcome.result else "-",
+                accuracy_of(outcome.result) if outcome.result else "-",
             ]
             for outcome in outcomes
         ],
@@ -264,7 +331,7 @@ def outcome(row: Row) -> str:
     """One result in a few words."""
     if row.get("compiled"):
         return f"{number(row['artifact_mb'])} MB by {row['compiled']['made_by']}"
-    accuracy = f", {_accuracy(row)} %" if row["accuracy"] else ""
+    accuracy = f", {accuracy_of(row)} %" if row["accuracy"] else ""
     return f"{_latency(row)[0]} ms{accuracy}, {row['verdict']}"
 
 
@@ -285,6 +352,13 @@ def _latency(row: Row) -> tuple[str, str]:
     return number(latency["p50_ms"]), f"{100 * half_width:.1f}"
 
 
+def _median(row: Row) -> str:
+    """The measured one, or, marked, what another tool says and kept no samples of."""
+    if row["latency"]:
+        return _latency(row)[0]
+    return f"({number(row['reported']['p50_ms'])})" if row["reported"] else "failed"
+
+
 def _slowest(row: Row) -> str:
     """The 99th percentile, or the maximum, marked as such, where there are too few samples."""
     latency = row["latency"]
@@ -293,17 +367,17 @@ def _slowest(row: Row) -> str:
     return number(latency["p99_ms"]) if latency["p99_ms"] else f"max {number(latency['max_ms'])}"
 
 
-def _batch(row: Row) -> str:
+def batch_of(row: Row) -> str:
     """Batch size, times streams where there are several."""
     return f"{row['batch']}" + (f" x {row['streams']}" if row["streams"] > 1 else "")
 
 
-def _metric(rows: Sequence[Row]) -> str:
+def metric_of(rows: Sequence[Row]) -> str:
     """What the accuracies of these rows are called, where they are all one metric."""
     found = {row["accuracy"]["metric"] for row in rows if row["accuracy"]}
     return found.pop().replace("top1", "top-1") if len(found) == 1 else "accuracy"
 
 
-def _accuracy(row: Row) -> str:
+def accuracy_of(row: Row) -> str:
     found = row["accuracy"]
     return f"{found['value']:.1f}" if found else "-"

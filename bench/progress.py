@@ -6,16 +6,21 @@ Nothing is drawn while a stage lasts: the parent sleeps while its child measures
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.coverage.table import cost, failure
 from bench.present import outcome
+from bench.recipes import written
+from bench.remedies import change as points_lost
 from bench.terminal import change, draw, say
 from bench.timing import lap
 
 if TYPE_CHECKING:
     from bench import messages
     from bench.comparison import Comparison
-    from bench.records import Job, Stage
+    from bench.coverage.ledger import Attempt
+    from bench.records import Job, Stage, Trial
 
 
 class Progress:
@@ -32,6 +37,8 @@ class Progress:
     def start(self, job: Job) -> None:
         self._done += 1
         self._head = f"[{self._done}{self._of}] {job.model} @ {job.target.name}{_how(job)}"
+        if job.max_drop is not None:
+            say(f"{self._head}: at most {job.max_drop:g} points may be lost")
         self._stages = {}
         if self._live:
             draw(self._head)
@@ -54,6 +61,20 @@ class Progress:
                 f"{at.rate:.0f} images/s, {left:.0f} s left"
             )
 
+    def trial(self, found: Trial) -> None:
+        """A recipe was tried: what it came to, in a line that stays."""
+        self._end_stage()
+        if self._live:
+            draw("")
+        n = len(found.kept)
+        kept = f", {n} layer{'s' if n > 1 else ''} kept in fp32" if n else ""
+        recipe = written(replace(found.recipe, keep=0))
+        if found.accuracy:
+            said = f"{found.accuracy.metric} {points_lost(found.accuracy):+.2f} points"
+        else:
+            said = found.failure.message if found.failure else "failed"
+        say(f"    {recipe}{kept}: {said}")
+
     def finish(self, row: dict[str, Any]) -> None:
         self._end_stage()
         if self._live:
@@ -73,6 +94,38 @@ class Progress:
             for stage, seconds in self._stages.items()
             if seconds >= least
         )
+
+
+class Coverage:
+    """A line for each model and target that was tried."""
+
+    def __init__(self) -> None:
+        self._expected = self._done = 0
+        self._live = sys.stderr.isatty()
+        self._head = ""
+
+    def expect(self, attempts: int) -> None:
+        self._expected = attempts
+
+    def start(self, attempt: Attempt) -> None:
+        self._head = f"[{self._done + 1}/{self._expected}] {_place(attempt)}"
+        if self._live:
+            draw(self._head)
+
+    def at(self, stage: Stage) -> None:
+        if self._live:
+            draw(f"{self._head}: {stage} ...")
+
+    def finish(self, attempt: Attempt) -> None:
+        self._done += 1
+        if self._live:
+            draw("")
+        how = f"fails at {failure(attempt)}" if attempt.failure else "works"
+        say(f"[{self._done}/{self._expected}] {_place(attempt)}: {how}; {cost(attempt)}")
+
+
+def _place(attempt: Attempt) -> str:
+    return attempt.model + (f" @ {attempt.target}" if attempt.target else ", export")
 
 
 class Pairs:
@@ -95,7 +148,10 @@ class Pairs:
 
 
 def _how(job: Job) -> str:
-    """Batch and streams, where they are not 1."""
-    how = job.procedure
+    """Batch and streams, where they are not 1; and the recipe, where one was asked for."""
+    how, recipe = job.procedure, job.recipe
     batch = f", batch {how.batch}" if how.batch > 1 else ""
-    return batch + (f", {how.streams} streams" if how.streams > 1 else "")
+    made = [recipe.method, recipe.images, recipe.keep or None]
+    recipe_said = ":".join(str(part) for part in made if part is not None)
+    streams = f", {how.streams} streams" if how.streams > 1 else ""
+    return batch + streams + (f", {recipe_said}" if recipe_said else "")

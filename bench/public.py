@@ -6,18 +6,21 @@ Times are in the unit of their name, accuracies in percent, intervals [low, high
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
-from bench import stats
+from bench import recipes, stats
 from bench.modelref import ModelRef
+from bench.records import Recipe
 from bench.verdict import judge
 
 if TYPE_CHECKING:
-    from bench.records import Measurement, Result
+    from collections.abc import Sequence
+
+    from bench.records import Accuracy, Artifact, Measurement, Result, Trial
 
 _MB = 1e6
 
@@ -52,17 +55,28 @@ def to_public(result: Result) -> dict[str, Any]:
         "streams": job.procedure.streams,
         "options": job.target.options,
         "threads": result.environment.flags.get("threads"),
+        "measured_by": measured_by(result),
         "throughput_ips": None,
+        "energy_mj": None,
         "load_ms": None,
         "first_ms": None,
         "peak_rss_mb": None,
         "reasons": [],
         **timed,
+        "reported": msgspec.to_builtins(result.reported),
         "build_s": built.build_s if built else None,
         "artifact_mb": built.bytes / _MB if built else None,
         "params_m": result.facts.params / 1e6 if result.facts else None,
         "gmacs": result.facts.macs / 1e9 if result.facts and result.facts.macs else None,
-        "accuracy": _accuracy(result),
+        "activations_m": result.facts.activations / 1e6
+        if result.facts and result.facts.activations
+        else None,
+        "uncounted": result.facts.uncounted if result.facts else None,
+        "input": list(model.inputs[0].shape[1:]) if model and model.inputs else None,
+        "calibration": _calibration(built),
+        "accuracy": _accuracy(result.accuracy),
+        "max_drop": job.max_drop,
+        "tried": [_trial(trial) for trial in result.tried],
         "published": msgspec.to_builtins(model.published) if model else None,
         "check": msgspec.to_builtins(result.check),
         "failure": msgspec.to_builtins(result.failure),
@@ -101,6 +115,13 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     samples = stats.pooled(blocks)
     interval = stats.median_interval(blocks)
     verdict, reasons = judge(measured, interval, how)
+    if result.provenance:  # one process of a tool that watched nothing is never beyond doubt
+        verdict = "NOISY" if verdict == "VALID" else verdict
+        reasons.append(
+            f"measured by {measured_by(result)} in one process: how processes differ and what else "
+            "the machine did is not known"
+        )
+    memory = [run.peak_rss_bytes for run in runs if run.peak_rss_bytes is not None]
     p99 = stats.percentile(samples, 0.99)
     p90 = stats.percentile(samples, 0.90)
     return {
@@ -120,12 +141,33 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
         # Streams are busy all the time, so that so many batches are on their way at any moment
         # (Little 1961, "A proof for the queuing formula L = λW").
         "throughput_ips": how.streams * how.batch / (float(samples.mean()) / 1e9),
-        "load_ms": float(np.median([run.load_ns for run in runs])) / 1e6,
-        "first_ms": float(np.median([run.first_ns for run in runs])) / 1e6,
-        "peak_rss_mb": max(run.peak_rss_bytes for run in runs) / _MB,
+        "load_ms": _middle_ms([run.load_ns for run in runs]),
+        "first_ms": _middle_ms([run.first_ns for run in runs]),
+        "peak_rss_mb": max(memory) / _MB if memory else None,
+        "energy_mj": energy_mj(measured, how.batch),
         "verdict": verdict,
         "reasons": reasons,
     }
+
+
+def energy_mj(measured: Measurement, batch: int) -> float | None:
+    """What one image takes of the GPU's board, idling included; None where nothing tells."""
+    gpus = [run.load.gpu if run.load else None for run in measured.processes]
+    known = [gpu for gpu in gpus if gpu and gpu.energy_mj and gpu.steps]
+    if not known or len(known) < len(gpus):
+        return None
+    return sum(gpu.energy_mj or 0 for gpu in known) / (batch * sum(gpu.steps for gpu in known))
+
+
+def measured_by(result: Result) -> str:
+    """Who held the stopwatch: "bench", or another tool and its version."""
+    who = result.provenance
+    return " ".join(filter(None, (who.tool, who.version))) if who else "bench"
+
+
+def _middle_ms(each_ns: Sequence[int | None]) -> float | None:
+    known = [ns for ns in each_ns if ns is not None]
+    return median(known) / 1e6 if known else None
 
 
 def canary_ratio(measured: Measurement) -> float | None:
@@ -137,8 +179,30 @@ def canary_ratio(measured: Measurement) -> float | None:
     return median(stats.ratio(run.blocks_ns, run.canary_ns) for run in runs)
 
 
-def _accuracy(result: Result) -> dict[str, Any] | None:
-    found = result.accuracy
+def _calibration(built: Artifact | None) -> dict[str, Any] | None:
+    """How the artifact became int8, None where it is not; `recipe` is what `--calibration` takes to
+    make it again."""
+    if built is None or "calibration_method" not in built.details:
+        return None
+    said = built.details
+    kept = str(said.get("kept", "")).splitlines()
+    recipe = Recipe(str(said["calibration_method"]), int(said["calibration_n"]), len(kept))
+    made = {"recipe": recipes.written(recipe), "method": recipe.method, "images": recipe.images}
+    return {**made, "kept": kept, "source": said.get("calibration")}
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    return {
+        "recipe": recipes.written(replace(trial.recipe, keep=len(trial.kept))),
+        "method": trial.recipe.method,
+        "images": trial.recipe.images,
+        "kept": list(trial.kept),
+        "accuracy": _accuracy(trial.accuracy),
+        "failure": msgspec.to_builtins(trial.failure),
+    }
+
+
+def _accuracy(found: Accuracy | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {

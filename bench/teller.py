@@ -11,6 +11,7 @@ from bench.messages import At, Done, Found, Reply
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from bench.messages import Quantized
     from bench.records import Artifact, Model, Stage
 
 
@@ -25,8 +26,14 @@ class Teller:
         self.stage = stage
         self.send(At(stage))
 
-    def found(self, *, model: Model | None = None, artifact: Artifact | None = None) -> None:
-        self.send(Found(model, artifact))
+    def found(
+        self,
+        *,
+        model: Model | None = None,
+        artifact: Artifact | None = None,
+        quantized: Quantized | None = None,
+    ) -> None:
+        self.send(Found(model, artifact, quantized))
 
     def done(self, value: Any) -> None:
         self.send(Done(value))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from reports.frontier import full_name, hardware, one_line, undrawn
+from reports.frontier import full_name, hardware, many_recipes, one_line, recipe, undrawn
 
 if TYPE_CHECKING:
     from reports.frontier import Group, Row
@@ -115,11 +115,13 @@ def _shared(drawn: Sequence[Row]) -> list[str]:
 
 def labels(drawn: Sequence[Row]) -> list[str]:
     """A label for each point: what tells it from the others. The name, with source and weights
-    unless all points share them, with the target where colour and marker do not tell it."""
+    unless all points share them, with the target where colour and marker do not tell it, and how it
+    became int8 where there are several ways."""
     sources = {row["source"] for row in drawn}
     tags = {row["weights"] for row in drawn}
     targets = {row["target"]: (row["runner"], row["precision"]) for row in drawn}
     looks = Counter(targets.values())
+    several = many_recipes(drawn)
     texts = []
     for row in drawn:
         text = one_line(row["model"])
@@ -130,6 +132,8 @@ def labels(drawn: Sequence[Row]) -> list[str]:
         text = shorten(text, 36)
         if looks[row["runner"], row["precision"]] > 1:
             text = f"{text} @ {shorten(one_line(row['target']), 24)}"
+        if (full_name(row), row["target"]) in several:
+            text = f"{text} {shorten(recipe(row), 24)}"
         texts.append(text)
     return texts
 

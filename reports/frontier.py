@@ -50,6 +50,26 @@ def full_name(row: Row) -> str:
     return f"{bare_name(row)}.{one_line(row['weights'])}" if row["weights"] else bare_name(row)
 
 
+def recipe(row: Row) -> str:
+    """How it became int8, as `bench run --calibration` takes it; empty where it is not int8."""
+    made = row.get("calibration")
+    return one_line(made["recipe"]) if made else ""
+
+
+def many_recipes(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """Which networks (in full) on which targets were made int8 in more ways than one, or keep some
+    of their layers from it."""
+    found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        found[full_name(row), row["target"]].add(recipe(row))
+    kept = {
+        (full_name(row), row["target"])
+        for row in rows
+        if (row.get("calibration") or {}).get("kept")
+    }
+    return kept | {key for key, recipes in found.items() if len(recipes) > 1}
+
+
 def one_line(text: object) -> str:
     """The text fit for one line of a page: names come from files and may hold anything."""
     words = " ".join(str(text).split())
@@ -85,7 +105,11 @@ def identity(row: Row) -> tuple[Hashable, ...]:
     """What a newer row of the same chart replaces."""
     options = tuple(sorted((row.get("options") or {}).items()))
     images = row["accuracy"]["n"] if row["accuracy"] else None
-    return (row["model"], row["source"], row["weights"], row["target"], options, images)
+    who = row.get("measured_by")
+    return (
+        *(row["model"], row["source"], row["weights"], row["target"]),
+        *(options, images, recipe(row), who),
+    )
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:

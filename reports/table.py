@@ -17,14 +17,16 @@ from reports.frontier import (
     groups,
     hardware,
     identity,
+    many_recipes,
     newest,
     one_line,
+    recipe,
     same_request,
     threads,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from reports.frontier import Row
@@ -40,6 +42,8 @@ _NOTE = (
     "least as accurate and at most as slow, and better in one of the two. p50 is the median of one "
     "batch. fp32 is the exported network on the same images; drop is in points."
 )
+_TOLD = ("model", "target", "hardware", "p50 ms:", "inferences:", "batch:", "tool")
+_REPORTED = "Figures as another tool printed them: no samples, so no interval and no verdict."
 
 
 class Table:
@@ -68,31 +72,36 @@ class Table:
 def markdown(rows: Sequence[Row]) -> str:
     """The newest result of each network on each target, grouped by hardware, fast first; then what
     could not be measured."""
-    sections: defaultdict[tuple[tuple[str, str], tuple[int, int, int]], list[Row]] = defaultdict(
-        list
+    sections: defaultdict[tuple[tuple[str, str, str], tuple[int, int, int]], list[Row]] = (
+        defaultdict(list)
     )
     for row in rows:
         if row["status"] == "ok" and row["latency"]:
-            where = (hardware(row), row["latency"]["window"])
+            where = (hardware(row), row["latency"]["window"], row.get("measured_by") or "bench")
             how = (row["batch"], row["streams"], threads(row))
             sections[where, how].append(row)
     best = _on_frontier(rows)
     lines = ["# Results", ""]
-    for ((machine, inside), how), found in sorted(sections.items()):
+    for ((machine, inside, who), how), found in sorted(sections.items()):
         shown = sorted(_current(found), key=lambda row: (_is_invalid(row), by_latency(row)))
+        several = many_recipes(shown)
         lines += [
             f"## {_escaped(machine)}",
             "",
             _escaped(
                 f"Latency: {setup(*how)}, {window(one_line(inside))}. "
-                f"Runtimes: {runtimes(shown)}. Measured {days(shown)}."
+                f"Runtimes: {runtimes(shown)}. Measured {days(shown)}"
+                f"{'' if who == 'bench' else f' by {one_line(who)}'}."
             ),
             "",
-            *_table(_COLUMNS, [_cells(row, id(row) in best) for row in shown]),
+            *_table(_COLUMNS, [_cells(row, id(row) in best, several) for row in shown]),
             "",
         ]
     if sections:
         lines += [_NOTE, ""]
+    if told := [row for row in rows if row.get("reported")]:
+        lines += ["## Reported by other tools", "", _REPORTED, ""]
+        lines += [*_table(_TOLD, [_told(row) for row in newest(told)]), ""]
     if missing := _not_measured(rows):
         cells = [
             [
@@ -107,6 +116,12 @@ def markdown(rows: Sequence[Row]) -> str:
         titles = ("model", "target", "tried on", "stage", "reason")
         lines += ["## Not measured", "", *_table(titles, cells), ""]
     return "\n".join(lines)
+
+
+def _told(row: Row) -> list[str]:
+    found = row["reported"]
+    p50, n, batch = f"{found['p50_ms']:g}", f"{found['n']:,}", str(row["batch"])
+    return [full_name(row), row["target"], hardware(row), p50, n, batch, row["measured_by"]]
 
 
 def _current(rows: Iterable[Row]) -> list[Row]:
@@ -130,7 +145,7 @@ def _is_invalid(row: Row) -> bool:
     return row["verdict"] not in ("VALID", "NOISY")
 
 
-def _cells(row: Row, best: bool) -> list[str]:
+def _cells(row: Row, best: bool, several: Container[tuple[str, str]]) -> list[str]:
     latency, accuracy = row["latency"], row["accuracy"]
     p50 = "invalid"  # not a number that somebody could quote
     if not _is_invalid(row):
@@ -148,7 +163,10 @@ def _cells(row: Row, best: bool) -> list[str]:
     if row["reasons"]:
         verdict += ": " + "; ".join(map(str, row["reasons"]))
     mark = _MARK if best else ""
-    return [mark, full_name(row), row["target"], p50, value, images, data, drop, size, verdict]
+    target = row["target"]
+    if (full_name(row), target) in several:
+        target = f"{target} {recipe(row)}"
+    return [mark, full_name(row), target, p50, value, images, data, drop, size, verdict]
 
 
 def _with_interval(value: float, ci95: Sequence[float], digits: int) -> str:
@@ -203,6 +221,7 @@ def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
         p50_low, p50_high = timed.get("ci95_ms") or (None, None)
         low, high = accuracy.get("ci95") or (None, None)
         failure, seen = row["failure"] or {}, row["environment"]
+        made = row.get("calibration") or {}
         yield {
             **{key: row[key] for key in ("id", "started_at", "status", "verdict")},
             "on_frontier": id(row) in best,
@@ -225,6 +244,10 @@ def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
             "images": accuracy.get("n"),
             "reference_percent": accuracy.get("reference"),
             "agreement_percent": accuracy.get("agreement"),
+            "change_points": accuracy.get("change"),
+            "calibration_method": made.get("method"),
+            "calibration_images": made.get("images"),
+            "kept_layers": len(made["kept"]) if made else None,
             "reasons": "; ".join(map(str, row["reasons"])),
             **{f"failure_{key}": failure.get(key) for key in ("stage", "kind", "message")},
             **{key: seen[key] for key in ("cpu", "os", "python")},

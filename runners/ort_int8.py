@@ -7,72 +7,36 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError, first_line
 from bench.machine import observe
+from runners import ort_biases, ort_ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from bench.contracts import Calibration
+    from bench.contracts import Calibration, Feed
     from bench.records import Artifact
 
-#: Images that the means of the bias correction are taken over: means settle sooner than ranges.
-_MEANS = 64
+#: What ONNX Runtime calls the ways to find a range. Percentiles and entropy need all the values of
+#: all layers, which are gigabytes over some hundred images: a histogram takes them in by the few.
+METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+_AT_A_TIME = 4
 
 
 def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
-    """Static Q/DQ: uint8 activations by MinMax, int8 weights per channel, biases corrected."""
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
+    """Static Q/DQ: uint8 activations, int8 weights per channel, biases corrected."""
     from bench import onnx_graph
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._feeds = calibration.feeds()
-
-        def get_next(self) -> Any:
-            return next(self._feeds, None)
-
-    # Without VNNI, AVX2 adds pairs of u8 x s8 products in 16 bits, which saturates: 7-bit weights
-    # avoid that (ONNX Runtime, "Quantize ONNX models", the section on reduce_range).
-    vnni = bool(observe().flags & {"avx512_vnni", "avx_vnni", "asimddp"})
     path = to / "model.onnx"
     with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
-        prepared = Path(scratch) / "prepared.onnx"
         try:
-            # Its symbolic shape inference fails on shapes that onnx's own handles.
-            quant_pre_process(_source(onnx, Path(scratch)), prepared, skip_symbolic_shape=True)
-            quantize_static(
-                prepared,
-                path,
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                reduce_range=not vnni,
-                calibrate_method=CalibrationMethod.MinMax,
-            )
-            corrected = _correct_biases(prepared, path, calibration)
+            prepared, ranges = _ready(onnx, calibration, Path(scratch))
+            _static(prepared, ranges, calibration, path)
+            corrected = ort_biases.correct(prepared, path, calibration)
         except Exception as error:
-            raise StageError(
-                "not-quantizable",
-                "ONNX Runtime cannot quantize the model: "
-                f"{type(error).__name__}: {first_line(error)}",
-            ) from error
+            raise _refusal(error) from error
     if not any(node.op_type == "QuantizeLinear" for node in onnx_graph.read(path).graph.node):
         raise StageError("not-quantizable", "ONNX Runtime found nothing in the model to quantize")
     return artifact(
@@ -81,113 +45,99 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
         made_by="onnxruntime.quantization",
         build_s=taken.seconds,
         details={
-            "calibration": calibration.source,
-            "calibration_n": calibration.n,
-            "calibration_sha256": calibration.fingerprint,
-            "calibration_method": "minmax",
             "per_channel": True,
-            "reduce_range": not vnni,
+            "reduce_range": _reduce_range(),
             "biases_corrected": corrected,
         },
     )
 
 
-def _source(exported: Artifact, scratch: Path) -> Any:
-    """The network, in an opset that knows a scale for each channel (13 and later)."""
+def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
+    """Names of the layers, the one first that int8 does most harm to."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            prepared, ranges = _ready(onnx, calibration, Path(scratch))
+            _static(prepared, ranges, calibration, Path(scratch) / "int8.onnx")
+            return ort_ranking.rank(prepared, Path(scratch) / "int8.onnx", calibration)
+        except Exception as error:
+            raise _refusal(error) from error
+
+
+def _refusal(error: Exception) -> StageError:
+    if isinstance(error, StageError):
+        return error
+    return StageError(
+        "not-quantizable",
+        f"ONNX Runtime cannot quantize the model: {type(error).__name__}: {first_line(error)}",
+    )
+
+
+def _reduce_range() -> bool:
+    """Without VNNI, AVX2 adds pairs of u8 x s8 products in 16 bits, which saturates: 7-bit weights
+    avoid that (ONNX Runtime, "Quantize ONNX models", the section on reduce_range)."""
+    return not observe().flags & {"avx512_vnni", "avx_vnni", "asimddp"}
+
+
+def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Path, Path]:
+    """The network as it is going to be quantized, and the file with its ranges."""
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, some: Sequence[Feed]) -> None:
+            self._feeds = iter(some)
+
+        def get_next(self) -> Any:
+            return next(self._feeds, None)
+
+    prepared, ranges = scratch / "prepared.onnx", scratch / "ranges.json"
+    # Its symbolic shape inference fails on shapes that onnx's own handles.
+    quant_pre_process(_source(onnx, scratch), prepared, skip_symbolic_shape=True)
+    method = getattr(CalibrationMethod, METHODS[calibration.method])
+    calibrator = create_calibrator(prepared, None, str(scratch / "watched.onnx"), method)
+    feeds = calibration.feeds()
+    while some := list(islice(feeds, _AT_A_TIME)):
+        calibrator.collect_data(Reader(some))
+    save_tensors_data(calibrator.compute_data(), ranges)
+    return prepared, ranges
+
+
+def _static(prepared: Path, ranges: Path, calibration: Calibration, path: Path) -> None:
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    quantize_static(
+        prepared,
+        path,
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        reduce_range=_reduce_range(),
+        nodes_to_exclude=list(calibration.keep),
+        calibrate_method=getattr(CalibrationMethod, METHODS[calibration.method]),
+        calibration_cache_path=ranges,
+    )
+
+
+def _source(exported: Artifact, scratch: Path) -> Path:
+    """The network in an opset that knows a scale for each channel (13 and later), with a name for
+    each of its layers."""
     import onnx
     from onnx import version_converter
 
     from bench import onnx_graph
 
     model = onnx.load(exported.path)
-    if onnx_graph.opset(model) >= 13:
-        return model if exported.companions else exported.path
-    onnx.save(version_converter.convert_version(model, 13), scratch / "newer.onnx")
-    return scratch / "newer.onnx"
-
-
-def _correct_biases(prepared: Path, quantized: Path, calibration: Calibration) -> int:
-    """Add to each convolution's bias what the rounding of its weights takes from the mean of its
-    output: (W - Wq) E[x], with the mean input of each channel over calibration images; how many
-    biases were corrected (Nagel et al. 2019, "Data-free quantization through weight equalization
-    and bias correction", section 4.2). The border of the image, where a kernel sees padding, is
-    taken for the inside.
-
-    It is what ONNX Runtime's own quantization lacks: on two MobileNets top-1 lost 1.5 points
-    without it, and 1.0 and 0.6 with it (`docs/benchmarks.md`).
-    """
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(prepared)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    ours = onnx.load(quantized)
-    known = {tensor.name: tensor for tensor in ours.graph.initializer}
-    convolutions = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Conv"
-        and len(node.input) == 3
-        and {f"{node.input[1]}_quantized", f"{node.input[2]}_quantized"} <= known.keys()
-    ]
-    means = dict(_channel_means(model, [node.input[0] for node in convolutions], calibration))
-    for node in convolutions:
-        data, weight, bias = node.input
-        lost = _rounded_off(numpy_helper.to_array(weights[weight]), known, weight)
-        groups = next((each.i for each in node.attribute if each.name == "group"), 1)
-        inputs = means[data].reshape(groups, -1)
-        shift = np.concatenate(
-            [part @ mean for part, mean in zip(np.split(lost, groups), inputs, strict=True)]
-        )
-        step = numpy_helper.to_array(known[f"{bias}_quantized_scale"]).astype(np.float64)
-        whole = numpy_helper.to_array(known[f"{bias}_quantized"]).astype(np.float64)
-        limits = np.iinfo(np.int32)
-        moved = np.rint(whole + shift / step).clip(limits.min, limits.max).astype(np.int32)
-        tensor = known[f"{bias}_quantized"]
-        tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
-    onnx.save(ours, quantized)
-    return len(convolutions)
-
-
-def _rounded_off(
-    weight: NDArray[np.float32], known: dict[str, Any], name: str
-) -> NDArray[np.float64]:
-    """What rounding takes from the weights (out, in, ...), summed over the kernel: (out, in)."""
-    from onnx import numpy_helper
-
-    step = numpy_helper.to_array(known[f"{name}_scale"]).astype(np.float64)
-    whole = numpy_helper.to_array(known[f"{name}_quantized"]).astype(np.float64)
-    rounded = whole * step.reshape(-1, *[1] * (weight.ndim - 1))
-    difference: NDArray[np.float64] = (weight - rounded).reshape(*weight.shape[:2], -1).sum(axis=2)
-    return difference
-
-
-def _channel_means(
-    model: Any, names: list[str], calibration: Calibration
-) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """The mean of each channel of tensors (batch, channels, ...) of the model over images."""
-    import onnx
-    import onnxruntime as ort
-
-    wanted = list(dict.fromkeys(names))
-    given = {each.name for each in model.graph.input}
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    inside = [name for name in wanted if name not in given]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
-    n = 0
-    for feed in islice(calibration.feeds(), _MEANS):
-        n += 1
-        found = dict(zip(inside, session.run(inside, dict(feed)), strict=True)) if inside else {}
-        for name in wanted:
-            values = np.asarray(found.get(name, feed.get(name)), np.float64)
-            sums[name] = sums[name] + values.mean(axis=(0, *range(2, values.ndim)))
-    for name in wanted:
-        yield name, sums[name] / n
+    if onnx_graph.opset(model) < 13:
+        model = version_converter.convert_version(model, 13)
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
+    path = scratch / "source.onnx"
+    onnx.save(model, path, save_as_external_data=bool(exported.companions), location="weights")
+    return path

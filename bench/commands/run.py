@@ -48,8 +48,12 @@ def run(
         int | None, typer.Option(min=1, help="Evaluate on at most so many images.")
     ] = None,
     calibration: Annotated[
-        int, typer.Option(min=0, help="Images that int8 is calibrated on, at most; 0: none.")
-    ] = 256,
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD[:IMAGES[:KEEP]]|IMAGES",
+            help="How int8 is made; several: a row for each.  [256]",
+        ),
+    ] = None,
     calib: Annotated[
         Path | None,
         typer.Option(help="Folder of images to calibrate on; default: some of the data."),
@@ -57,6 +61,10 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Images that are broken or odd are errors.")
     ] = False,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(min=0, help="Points of accuracy that may be lost; tries remedies, or fails."),
+    ] = None,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Images a step; several: a row for each.  [1]")
     ] = None,
@@ -83,12 +91,12 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and accuracy of models on targets: one row for every pair."""
-    from bench import campaign, catalog, datasets, progress, targets
+    from bench import campaign, catalog, datasets, progress, recipes, targets
     from bench.records import Data, Job, Procedure
 
-    for seconds in (min_seconds, max_seconds, rel_error, timeout):
-        if not isfinite(seconds):
-            raise UsageError(f"{seconds} is no number of seconds, and no share")
+    for value in (min_seconds, max_seconds, rel_error, timeout, max_drop or 0.0):
+        if not isfinite(value):
+            raise UsageError(f"{value} is no number of seconds, and no share")
     if data is not None:
         datasets.require_folder(data)
     if calib is not None:
@@ -96,6 +104,10 @@ def run(
             raise UsageError("--calib goes with --data: the images that are evaluated")
         datasets.require_folder(calib, "--calib")
     chosen = targets.select(target, runner_options(option or []))
+    asked = recipes.parse(",".join(calibration or []))
+    if max_drop is not None and len(asked) > 1:
+        raise UsageError("--max-drop tries one recipe after the other: give it one --calibration")
+    made = recipes.expand(asked, chosen)
     models = catalog.resolve(model, open_cache())
     procedure = Procedure(
         streams=streams,
@@ -110,14 +122,15 @@ def run(
     labelled = Data(
         str(data.resolve()) if data else None,
         limit,
-        calibration,
+        recipes.set_aside(asked, search=max_drop is not None),
         str(calib.resolve()) if calib else None,
         strict,
     )
     jobs = [
-        Job(each, on, weights, replace(procedure, batch=images), labelled)
+        Job(each, on, weights, replace(procedure, batch=images), labelled, recipe, max_drop)
         for each in models
         for on in chosen
+        for recipe in made[on.name]
         for images in dict.fromkeys(batch or [1])
     ]
     live = progress.Progress(len(jobs))

@@ -7,8 +7,9 @@
     budget_minutes = 60       # no further job is started after so long
     confirm_seconds = 120     # that one comparison may take
 
-and, as in `bench run`: weights, data, limit, batch, threads, processes, min_seconds, max_seconds,
-and a table `options` for the runners.
+and, as in `bench run`: weights, data, limit, calib, calibration (a text, a number or a list of
+them), max_drop, strict, batch, threads, processes, min_seconds, max_seconds, and a table `options`
+for the runners.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench import catalog, datasets, targets, toml_file
+from bench import catalog, datasets, recipes, targets, toml_file
 from bench.errors import UsageError
 from bench.gate import series
 from bench.modelref import is_file
-from bench.records import Data, Job, Procedure
+from bench.records import Data, Job, Procedure, Recipe
 
 if TYPE_CHECKING:
     from bench.cache import Cache
@@ -44,6 +45,10 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     weights: str = "pretrained"
     data: str | None = None
     limit: int | None = None
+    calib: str | None = None
+    calibration: str | int | tuple[str | int, ...] = ()
+    max_drop: float | None = None
+    strict: bool = False
     batch: int = _DEFAULT.batch
     threads: int | None = None
     processes: int = _DEFAULT.processes
@@ -63,14 +68,26 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         data = base / self.data if self.data else None
         if data:
             datasets.require_folder(data)
-        labelled = Data(str(data.resolve()) if data else None, self.limit)
+        calib = base / self.calib if self.calib else None
+        if calib:
+            datasets.require_folder(calib, "calib")
+        asked = self.recipes()
+        labelled = Data(
+            str(data.resolve()) if data else None,
+            self.limit,
+            recipes.set_aside(asked, search=self.max_drop is not None),
+            str(calib.resolve()) if calib else None,
+            self.strict,
+        )
+        chosen = targets.select(list(self.targets), dict(self.options))
+        made = recipes.expand(asked, chosen)
         patterns = [_from(base, name) if is_file(name) else name for name in self.models]
         own_weights = base / self.weights
         weights = str(own_weights) if own_weights.is_file() else self.weights
         jobs: dict[str, Job] = {}
         for model in catalog.resolve(patterns, cache):
-            for target in targets.select(list(self.targets), dict(self.options)):
-                job = Job(model, target, weights, procedure, labelled)
+            for target, recipe in [(on, each) for on in chosen for each in made[on.name]]:
+                job = Job(model, target, weights, procedure, labelled, recipe, self.max_drop)
                 twin = jobs.setdefault(series.key(job), job)
                 if twin is not job:
                     raise UsageError(
@@ -78,6 +95,11 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                         "told apart: rename one"
                     )
         return list(jobs.values())
+
+    def recipes(self) -> list[Recipe]:
+        """How int8 is to be made. Raises UsageError."""
+        given = self.calibration if isinstance(self.calibration, tuple) else (self.calibration,)
+        return recipes.parse(",".join(map(str, given)))
 
 
 def _from(base: Path, name: str) -> str:
@@ -105,6 +127,12 @@ def read(path: Path) -> Matrix:
             )
     if not isfinite(matrix.accuracy_drop) or matrix.accuracy_drop < 0:
         raise UsageError(f"the matrix {path}: accuracy_drop has to be a number of points")
+    if matrix.max_drop is not None and not 0 <= matrix.max_drop < _MOST:
+        raise UsageError(f"the matrix {path}: max_drop has to be a number of points")
+    if matrix.max_drop is not None and len(matrix.recipes()) > 1:
+        raise UsageError(f"the matrix {path}: max_drop goes with one calibration, not with several")
+    if matrix.calib and not matrix.data:
+        raise UsageError(f"the matrix {path}: calib goes with data: the images that are evaluated")
     for name in ("threads", "limit"):
         if (given := getattr(matrix, name)) is not None and given < 1:
             raise UsageError(f"the matrix {path}: {name} has to be at least 1")

@@ -78,8 +78,8 @@ def run(
         result = campaign.measure(job)
         outcome.result = campaign.rows[-1]
         if result.failure:
-            unavailable = result.failure.kind == "unavailable"
-            outcome.status = "UNAVAILABLE" if unavailable else "FAILED"
+            named: dict[str, Status] = {"unavailable": "UNAVAILABLE", "accuracy": "ACCURACY"}
+            outcome.status = named.get(result.failure.kind, "FAILED")
             outcome.notes.append(result.failure.message)
             continue
         _judge(outcome, result, known.get(series.key(job)), matrix, len(jobs), campaign, on_pair)
@@ -214,7 +214,10 @@ def _history(result: Result, matrix: Matrix, campaign: Campaign) -> list[str]:
     alike = [
         each
         for each in campaign.store.read(model=model, target=result.job.target.name)
-        if each.measurement and series.key(each.job) == asked and not series.changed(each, result)
+        if each.measurement
+        and not each.provenance
+        and series.key(each.job) == asked
+        and not series.changed(each, result)
     ]
     canary = result.measurement.canary if result.measurement else None
     alike = [each for each in alike if each.measurement and each.measurement.canary == canary]

@@ -27,10 +27,13 @@ def key(job: Job) -> str:
     different folders."""
     how, target = job.procedure, job.target
     model = Path(job.model).name if is_file(job.model) else job.model
+    made: list[Any] = [job.recipe.method, job.recipe.images, job.recipe.keep, job.max_drop]
     return json.dumps(
         [
             *(model, job.weights, target.name, target.options),
             *(how.batch, how.streams, how.window, how.threads),
+            # A series that began before there were recipes goes on.
+            *(made if any(part is not None and part != 0 for part in made) else ()),
         ],
         sort_keys=True,
     )

@@ -6,18 +6,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench import canary, inputs, plugins, targets
+from bench import canary, plugins, targets
 from bench.cache import versions
 from bench.contracts import Compiler
 from bench.errors import Unavailable
 from bench.machine import observe
 from bench.records import Artifact
+from bench.stages import calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from bench.cache import Cache
+    from bench.calibration import Calibration
     from bench.contracts import Runner
     from bench.messages import Timed
     from bench.records import Target
@@ -35,17 +37,17 @@ class Builder:
 
     def build(
         self,
-        exported: Artifact,
-        calibration: inputs.Calibration,
+        source: Artifact,
+        calibration: Calibration,
         batches: Sequence[int],
         cache: Cache,
         tell: Teller,
     ) -> tuple[Artifact, Artifact]:
-        """What the compiler was given and what it made of it; the exported file and the artifact,
+        """What the compiler was given and what it made of it; the source itself and the artifact,
         where a runner builds in one step."""
         key = {
-            "onnx": exported.sha256,
-            "calibration": calibration.fingerprint if self.target.precision == "int8" else None,
+            "onnx": source.sha256,
+            "calibration": calibrate.key(calibration) if self.target.precision == "int8" else None,
             **build_key(self.runner, self.target),
         }
         if not isinstance(self.runner, Compiler):
@@ -53,23 +55,21 @@ class Builder:
                 "build",
                 key,
                 Artifact,
-                lambda to: self._listed(
-                    self.runner.build(exported, self.target, calibration, to), calibration, to
+                lambda to: self._described(
+                    self.runner.build(source, self.target, calibration, to), calibration, to
                 ),
             )
-            if built.sha256 != exported.sha256:
-                tell.found(artifact=built)
-            return exported, built
+            return source, built
         compiler, target, ahead = self.runner, self.target, self.ahead
         lowered, _ = cache.get_or_make(
             "lower",
             {**key, "ahead": ahead},
             Artifact,
-            lambda to: self._listed(
-                compiler.lower(exported, target, calibration, to, ahead=ahead), calibration, to
+            lambda to: self._described(
+                compiler.lower(source, target, calibration, to, ahead=ahead), calibration, to
             ),
         )
-        if lowered.sha256 != exported.sha256:
+        if lowered.sha256 != source.sha256:
             tell.found(artifact=lowered)
         built, _ = cache.get_or_make(
             "build",
@@ -82,15 +82,13 @@ class Builder:
             Artifact,
             lambda to: compiler.compile(lowered, target, batches, to, ahead=ahead),
         )
-        tell.found(artifact=built)
         return lowered, built
 
-    def _listed(self, built: Artifact, calibration: inputs.Calibration, to: Path) -> Artifact:
-        """Leave the list of what it was calibrated on beside the artifact."""
-        if self.target.precision == "int8" and calibration.names:
-            lines = "".join(f"{name}\n" for name in calibration.names)
-            (to / "calibration.txt").write_text(lines, errors="surrogateescape")
-        return built
+    def _described(self, built: Artifact, calibration: Calibration, to: Path) -> Artifact:
+        """With what it was calibrated on."""
+        if self.target.precision != "int8":
+            return built
+        return calibrate.described(built, calibration, to)
 
 
 def usable(target: Target) -> Builder:

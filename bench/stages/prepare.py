@@ -15,17 +15,52 @@ from bench.check import REFERENCE, check, fixed_batch
 from bench.contracts import Compiler
 from bench.errors import BenchError, StageError
 from bench.machine import usable_threads
-from bench.messages import Prepare, Prepared, Timed
+from bench.messages import Describe, Described, Export, Exported, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
 from bench.records import Artifact, Check, Facts, Model
-from bench.stages.build import able_to_build, canary_for, usable, what_decides_a_build
+from bench.stages import calibrate
+from bench.stages.build import able_to_build, build_key, canary_for, usable, what_decides_a_build
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Exporter
     from bench.records import Option, Target
     from bench.stages.build import Builder
     from bench.teller import Teller
+
+
+def look_up(request: Describe, tell: Teller) -> Described:
+    """Describe a model without asking a hub for its weights, and say what is counted already."""
+    cache = Cache(Path(request.cache))
+    tell.at("describe")
+    ref = ModelRef.parse(request.model)
+    exporter = plugins.exporter(ref.source or "")
+    model = _describe(exporter, ref, "random" if exporter.stable else "pretrained", cache)
+    for weights in (request.tag, model.weights):
+        if weights and exporter.stable:
+            key = _export_key(exporter, replace(model, weights=weights))
+            exported = cache.get("export", key, Artifact)
+            if exported and (facts := cache.get("facts", _facts_key(exported), Facts)):
+                return Described(model, facts)
+    return Described(model, None)
+
+
+def export(request: Export, tell: Teller) -> Exported:
+    """Describe and export a model, each from the cache where it can, and count what is in it."""
+    cache = Cache(Path(request.cache), request.fresh)
+    tell.at("describe")
+    ref = ModelRef.parse(request.model)
+    exporter = plugins.exporter(ref.source or "")
+    model = _describe(exporter, ref, request.weights, cache)
+    tell.found(model=model)
+
+    tell.at("export")
+    exported = _export(exporter, model, cache)
+    tell.found(artifact=exported)
+    facts, _ = cache.get_or_make(
+        "facts", _facts_key(exported), Facts, lambda _: onnx_graph.facts(exported)
+    )
+    return Exported(model, exported, facts)
 
 
 def prepare(request: Prepare, tell: Teller) -> Prepared:
@@ -37,36 +72,33 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     builder = able_to_build(target) if request.build_only else usable(target)
     runner = builder.runner
 
-    tell.at("describe")
-    ref = ModelRef.parse(job.model)
-    exporter = plugins.exporter(ref.source or "")
-    model = _describe(exporter, ref, job.weights, cache)
-    tell.found(model=model)
+    found = export(Export(job.model, job.weights, request.cache, request.fresh), tell)
+    model, exported = found.model, found.artifact
+    exporter = plugins.exporter(model.source)
 
-    tell.at("export")
-    exported = _export(exporter, model, cache)
-    tell.found(artifact=exported)
-    facts, _ = cache.get_or_make(
-        "facts", [exported.sha256, __version__], Facts, lambda _: onnx_graph.facts(exported)
-    )
+    source = exported
+    if getattr(runner, "reads", "onnx") == "torch":
+        source = _program(exporter, model, target, cache)
 
     tell.at("inputs")
     dataset, accuracy_note = datasets.choose(job.data, exporter, model)
     pool = timing_inputs(model, dataset, cache)
 
     tell.at("build")
-    calibration = inputs.Calibration.of(model, dataset, job.data.calibration)
+    calibration = calibrate.choose(
+        job, model, dataset, exported, runner, build_key(runner, target), cache, tell
+    )
     batches = _batches(model, job.procedure.batch, accuracy_note is None, builder.ahead)
-    lowered, built = builder.build(exported, calibration, batches, cache, tell)
+    lowered, built = builder.build(source, calibration, batches, cache, tell)
+    if built.sha256 != exported.sha256:
+        tell.found(artifact=built)
 
     tell.at("check")
-    threads = job.procedure.threads or max(1, usable_threads() // job.procedure.streams)
-    checked = _check(exported, lowered, built, model, builder, pool, threads, cache, tell)
+    checked = _check(request, exported, lowered, built, model, builder, pool, cache, tell)
     notes = []
     beside = None
     try:
-        if not request.build_only:
-            beside = canary_for(runner, target, cache)
+        beside = canary_for(runner, target, cache) if request.canary else None
     except BenchError as error:  # a runner's own limits must not cost the model its number
         notes.append(f"no canary was timed beside it: {error}")
     if builder.ahead and isinstance(runner, Compiler):
@@ -81,7 +113,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         exported=exported,
         timed=Timed(built, pool),
         canary=beside,
-        facts=facts,
+        facts=found.facts,
         check=checked,
         packages=("frontier-bench", "numpy", *runner.packages, *exporter.packages),
         accuracy_note=accuracy_note,
@@ -107,18 +139,20 @@ def _batches(model: Model, asked: int, evaluated: bool, ahead: bool) -> list[int
 
 
 def _check(
+    request: Prepare,
     exported: Artifact,
     lowered: Artifact,
     built: Artifact,
     model: Model,
     builder: Builder,
     pool: Artifact,
-    threads: int,
     cache: Cache,
     tell: Teller,
 ) -> Check | None:
     """Check the artifact; where that cannot run here, what it was compiled from, on ONNX Runtime;
     None where that is the exported file itself."""
+    how = request.job.procedure
+    threads = how.threads or max(1, usable_threads() // how.streams)
     runner, target, what = builder.runner, builder.target, built
     if builder.ahead:
         if not isinstance(runner, Compiler):
@@ -128,11 +162,11 @@ def _check(
             return None
         else:
             runner, target, what = plugins.runner("ort"), _on_ort(target), lowered
-        runner, target, what = plugins.runner("ort"), _on_ort(target), lowered
     checked, _ = cache.get_or_make(
         "check",
         {
             "artifacts": [exported.sha256, what.sha256, pool.sha256],
+            "inputs": request.inputs,
             "target": what_decides_a_build(target),
             "threads": threads,
             "versions": versions(("frontier-bench", "onnxruntime", *runner.packages)),
@@ -144,7 +178,7 @@ def _check(
             model,
             runner,
             target,
-            read_pool(pool, fixed_batch(model) or 1),
+            read_pool(pool, fixed_batch(model) or 1)[: request.inputs],
             threads,
             tell,
         ),
@@ -173,7 +207,9 @@ def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifa
 
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
     key = [str(ref), weights, versions(("frontier-bench", *exporter.packages))]
-    keep = exporter.stable and weights in ("pretrained", "random")
+    # What lies in a folder may change.
+    local = Path(ref.name).expanduser().is_dir()
+    keep = exporter.stable and weights in ("pretrained", "random") and not local
     if keep and (known := cache.get("describe", key, Model)):
         return known
     model = exporter.describe(ref.name, weights)
@@ -184,12 +220,35 @@ def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> 
 
 
 def _export(exporter: Exporter, model: Model, cache: Cache) -> Artifact:
-    key = [_identity(model), versions(("frontier-bench", *exporter.packages))]
+    key = _export_key(exporter, model)
     reader = cache if exporter.stable else replace(cache, fresh=True)
     exported, _ = reader.get_or_make("export", key, Artifact, lambda to: exporter.export(model, to))
     if not exported.bytes:
         raise StageError("bad-export", f"the export of {model.name} is an empty file")
     return exported
+
+
+def _program(exporter: Exporter, model: Model, target: Target, cache: Cache) -> Artifact:
+    """The model as a torch program, for a runner that reads those."""
+    write = getattr(exporter, "program", None)
+    if write is None:
+        raise StageError(
+            "no-program",
+            f"{model.name} comes as an ONNX file, and target {target.name} runs torch programs: "
+            "take a model of timm, torchvision or py:, or another target",
+        )
+    key = _export_key(exporter, model)
+    reader = cache if exporter.stable else replace(cache, fresh=True)
+    written, _ = reader.get_or_make("program", key, Artifact, lambda to: write(model, to))
+    return written
+
+
+def _export_key(exporter: Exporter, model: Model) -> Any:
+    return [_identity(model), versions(("frontier-bench", *exporter.packages))]
+
+
+def _facts_key(exported: Artifact) -> Any:
+    return [exported.sha256, __version__]
 
 
 def _identity(model: Model) -> Any:

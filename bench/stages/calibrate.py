@@ -1,0 +1,83 @@
+"""From a job's recipe to the calibration that a runner builds int8 with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bench import recipes
+from bench.calibration import Calibration
+from bench.contracts import ACCURACY_AWARE, Quantizer
+from bench.errors import UsageError, unknown
+from bench.messages import Quantized
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.cache import Cache
+    from bench.contracts import Dataset, Runner
+    from bench.records import Artifact, Job, Model, Option
+    from bench.teller import Teller
+
+#: Points that a method which measures accuracy may lose where nobody says how many.
+MAX_DROP = 1.0
+
+
+def choose(
+    job: Job,
+    model: Model,
+    dataset: Dataset | None,
+    exported: Artifact,
+    runner: Runner,
+    build_key: Any,
+    cache: Cache,
+    tell: Teller,
+) -> Calibration:
+    """How the job's recipe makes int8 of this model. Says so before anything can go wrong with it,
+    so that something else can be tried. Raises UsageError for what the runner cannot do."""
+    asked, ways, target = job.recipe, recipes.methods(runner), job.target
+    method = asked.method or ways[0]
+    drop = MAX_DROP if job.max_drop is None else job.max_drop
+    how = Calibration.of(model, dataset, asked.images, method, drop)
+    if target.precision != "int8":
+        return how
+    if method not in ways:
+        see = f"the {target.runner} runner has {', '.join(ways)}"
+        raise unknown("calibration method", method, ways, see)
+    there = Calibration.of(model, dataset, None, method).n
+    made = Quantized(how.n, there, (), ways, isinstance(runner, Quantizer))
+    tell.found(quantized=made)
+    if asked.keep:
+        if not isinstance(runner, Quantizer):
+            raise UsageError(f"the {target.runner} runner cannot keep layers from int8")
+        ranked, _ = cache.get_or_make(
+            "ranking",
+            [exported.sha256, key(how), build_key],
+            list[str],
+            lambda _: list(runner.rank(exported, target, how)),
+        )
+        # With more than half of them kept it would be another precision under the same name.
+        how = replace(how, keep=tuple(ranked[: min(asked.keep, len(ranked) // 2)]))
+        tell.found(quantized=Quantized(how.n, there, how.keep, ways, keeps=True))
+    return how
+
+
+def key(how: Calibration) -> Any:
+    """What decides an int8 build, beside the network and its target."""
+    drop = how.max_drop if how.method == ACCURACY_AWARE else None
+    return [how.fingerprint, how.method, how.keep, drop]
+
+
+def described(built: Artifact, how: Calibration, to: Path) -> Artifact:
+    """The artifact with what it was calibrated on; the list of images lies beside it."""
+    if how.names:
+        lines = "".join(f"{name}\n" for name in how.names)
+        (to / "calibration.txt").write_text(lines, errors="surrogateescape")
+    made: dict[str, Option] = {
+        "calibration": how.source,
+        "calibration_n": how.n,
+        "calibration_sha256": how.fingerprint,
+        "calibration_method": how.method,
+        "kept": "\n".join(how.keep),
+    }
+    return replace(built, details={**built.details, **made})

@@ -1,0 +1,106 @@
+"""Biases that make up for the rounding of the weights."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from bench.contracts import Calibration
+
+#: Images that the means of the bias correction are taken over: means settle sooner than ranges.
+_MEANS = 64
+
+
+def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
+    """Add to each convolution's bias what the rounding of its weights takes from the mean of its
+    output: (W - Wq) E[x], with the mean input of each channel over calibration images; how many
+    biases were corrected (Nagel et al. 2019, "Data-free quantization through weight equalization
+    and bias correction", section 4.2). The border of the image, where a kernel sees padding, is
+    taken for the inside.
+
+    It is what ONNX Runtime's own quantization lacks: on two MobileNets top-1 lost 1.5 points
+    without it, and 1.0 and 0.6 with it (`docs/benchmarks.md`).
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(prepared)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    ours = onnx.load(quantized)
+    known = {tensor.name: tensor for tensor in ours.graph.initializer}
+    convolutions = [
+        node
+        for node in model.graph.node
+        if node.op_type == "Conv"
+        and len(node.input) == 3
+        and {f"{node.input[1]}_quantized", f"{node.input[2]}_quantized"} <= known.keys()
+    ]
+    means = dict(_channel_means(model, [node.input[0] for node in convolutions], calibration))
+    for node in convolutions:
+        data, weight, bias = node.input
+        lost = _rounded_off(numpy_helper.to_array(weights[weight]), known, weight)
+        groups = next((each.i for each in node.attribute if each.name == "group"), 1)
+        inputs = means[data].reshape(groups, -1)
+        shift = np.concatenate(
+            [part @ mean for part, mean in zip(np.split(lost, groups), inputs, strict=True)]
+        )
+        step = numpy_helper.to_array(known[f"{bias}_quantized_scale"]).astype(np.float64)
+        whole = numpy_helper.to_array(known[f"{bias}_quantized"]).astype(np.float64)
+        limits = np.iinfo(np.int32)
+        moved = np.rint(whole + shift / step).clip(limits.min, limits.max).astype(np.int32)
+        tensor = known[f"{bias}_quantized"]
+        tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    onnx.save(ours, quantized)
+    return len(convolutions)
+
+
+def _rounded_off(
+    weight: NDArray[np.float32], known: dict[str, Any], name: str
+) -> NDArray[np.float64]:
+    """What rounding takes from the weights (out, in, ...), summed over the kernel: (out, in)."""
+    from onnx import numpy_helper
+
+    step = numpy_helper.to_array(known[f"{name}_scale"]).astype(np.float64)
+    whole = numpy_helper.to_array(known[f"{name}_quantized"]).astype(np.float64)
+    rounded = whole * step.reshape(-1, *[1] * (weight.ndim - 1))
+    difference: NDArray[np.float64] = (weight - rounded).reshape(*weight.shape[:2], -1).sum(axis=2)
+    return difference
+
+
+def _channel_means(
+    model: Any, names: list[str], calibration: Calibration
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """The mean of each channel of tensors (batch, channels, ...) of the model over images."""
+    import onnx
+    import onnxruntime as ort
+
+    wanted = list(dict.fromkeys(names))
+    given = {each.name for each in model.graph.input}
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    inside = [name for name in wanted if name not in given]
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
+    n = 0
+    for feed in islice(calibration.feeds(), _MEANS):
+        n += 1
+        found = dict(zip(inside, session.run(inside, dict(feed)), strict=True)) if inside else {}
+        for name in wanted:
+            values = np.asarray(found.get(name, feed.get(name)), np.float64)
+            sums[name] = sums[name] + values.mean(axis=(0, *range(2, values.ndim)))
+    for name in wanted:
+        yield name, sums[name] / n

@@ -1,0 +1,242 @@
+"""How int8 is made: what people write, what is tried when it loses too much, and what comes of it
+through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import campaign, recipes, remedies
+from bench.errors import UsageError
+from bench.messages import Quantized
+from bench.records import Accuracy, Recipe, Target, Trial
+from runners.harm import harm
+from tests.builders import refused
+from tests.conftest import QUICK, WORKED, write_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ORT = Target("cpu-ort-int8", "cpu", "ort", "int8")
+OPENVINO = Target("cpu-openvino-int8", "cpu", "openvino", "int8")
+FP32 = Target("cpu-ort-fp32", "cpu", "ort", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", [Recipe()]),
+        ("128", [Recipe(None, 128)]),
+        ("0", [Recipe(None, 0)]),
+        ("entropy", [Recipe("entropy")]),
+        ("minmax:128", [Recipe("minmax", 128)]),
+        ("minmax:128:4", [Recipe("minmax", 128, 4)]),
+        ("64, entropy:256", [Recipe(None, 64), Recipe("entropy", 256)]),
+        ("accuracy-aware,*:32", [Recipe("accuracy-aware"), Recipe("*", 32)]),
+    ],
+)
+def test_what_people_write(text: str, found: list[Recipe]) -> None:
+    assert recipes.parse(text) == found
+
+
+@pytest.mark.parametrize("text", ["minmax:", "-3", "a:b", "minmax:1:2:3", ",", "minmax:1.5"])
+def test_what_makes_no_sense(text: str) -> None:
+    with refused(UsageError, "METHOD[:IMAGES[:KEEP]]"):
+        recipes.parse(text)
+
+
+def test_patterns_become_the_methods_of_each_runner() -> None:
+    found = recipes.expand(recipes.parse("*:64,32"), [ORT, OPENVINO, FP32])
+    assert [each.method for each in found["cpu-ort-int8"]] == [
+        *("minmax", "percentile", "entropy"),
+        None,
+    ]
+    assert found["cpu-openvino-int8"][0] == Recipe("mixed", 64)
+    assert found["cpu-ort-fp32"] == [Recipe()]
+    with refused(UsageError, "minmax"):
+        recipes.expand([Recipe("minmac")], [ORT])
+    with refused(UsageError, "cpu-openvino-int8 has none", "accurate-bias"):
+        recipes.expand([Recipe("minmax")], [ORT, OPENVINO])
+
+
+def test_all_recipes_are_evaluated_on_the_same_images() -> None:
+    asked = recipes.parse("64,entropy:512")
+    assert recipes.set_aside(asked, search=False) == 512
+    assert recipes.set_aside(asked[:1], search=True) == recipes.MORE_IMAGES
+    assert recipes.set_aside([Recipe(None, 0)], search=True) == 0
+
+
+def accuracy(change: float) -> Accuracy:
+    return Accuracy(
+        *("classification", "top1", 70 + change, (60, 80), 100, "val", "ab", 70.0),
+        change_ci95=(change - 1, change + 1),
+    )
+
+
+def search(lost: Callable[[Recipe], float], *, available: int = 600, layers: int = 20) -> Any:
+    """All that is tried where a recipe changes accuracy by `lost(recipe)`, at most 1 point down."""
+    tried: list[Trial] = []
+    recipe: Recipe | None = remedies.first(Recipe())
+    while recipe:
+        kept = tuple("abcdefghijklmnopqrst"[: min(recipe.keep, layers // 2)])
+        images = min(recipe.images or 0, available)
+        made = Quantized(images, available, kept, ("minmax", "entropy"), bool(layers))
+        recipe = remedies.resolved(recipe, made)
+        tried.append(Trial(recipe, kept, accuracy(lost(recipe))))
+        found = tried[-1].accuracy
+        assert found
+        if remedies.enough(found, 1):
+            break
+        recipe = remedies.following(tried, made)
+    return [(each.recipe.method, each.recipe.images, len(each.kept)) for each in tried], tried
+
+
+def test_remedies_in_the_order_of_cost() -> None:
+    everything, tried = search(lambda _: -3)
+    assert everything == [
+        ("minmax", 256, 0),
+        ("minmax", 600, 0),
+        ("entropy", 600, 0),
+        ("minmax", 600, 1),
+        ("minmax", 600, 2),
+        ("minmax", 600, 4),
+        ("minmax", 600, 8),
+        ("minmax", 600, 10),
+    ]
+    assert "best of 8 recipes, minmax:256, loses 3.00" in remedies.in_vain(tried, 1)
+
+
+def test_the_first_that_is_good_enough_ends_it() -> None:
+    assert search(lambda _: -1.0)[0] == [("minmax", 256, 0)]
+    by_keeping, _ = search(lambda recipe: -8 / (1 + recipe.keep) - 0.05)
+    assert by_keeping[-1] == ("minmax", 600, 8)
+    by_method, _ = search(lambda recipe: 0 if recipe.method == "entropy" else -2)
+    assert by_method[-1] == ("entropy", 600, 0)
+
+
+def test_nothing_is_tried_twice() -> None:
+    few, _ = search(lambda _: -3, available=40)
+    assert few[:2] == [("minmax", 40, 0), ("entropy", 40, 0)]
+    assert len(few) == len(set(few))
+    assert search(lambda _: -3, layers=0)[0][-1] == ("entropy", 600, 0)
+
+
+def test_accuracy_has_an_exit_status_of_its_own() -> None:
+    def row(kind: str) -> dict[str, Any]:
+        return {"failure": {"kind": kind}, "verdict": None}
+
+    assert campaign.exit_status([row("accuracy")]) == 5
+    assert campaign.exit_status([row("accuracy"), row("unavailable")]) == 5
+    assert campaign.exit_status([row("accuracy"), row("crash")]) == 1
+
+
+def test_harm_sees_small_scores_beside_large_boxes() -> None:
+    rng = np.random.default_rng(0)
+    boxes, scores = rng.normal(0, 300, (50, 4)), rng.random((50, 3))
+    wanted = [[np.hstack([boxes, scores])]] * 2
+    blurred = [[np.hstack([boxes, scores + rng.normal(0, 1, scores.shape)])]] * 2
+    shifted = [[np.hstack([boxes + rng.normal(0, 1, boxes.shape), scores])]] * 2
+    assert harm(wanted, wanted) < harm(wanted, shifted) < harm(wanted, blurred)
+    assert harm(wanted, [[np.zeros((3, 7))]] * 2) == float("inf")
+
+
+# Through the command line.
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\n')
+    return write_network(tmp_path / "net.onnx")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Forty images of ten classes."""
+    rng = np.random.default_rng(3)
+    root = tmp_path / "val"
+    root.mkdir()
+    for i in range(40):
+        pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(root / f"{i:02}.png")
+    (root / "val.txt").write_text("".join(f"{i:02}.png {i % 10}\n" for i in range(40)))
+    return root
+
+
+def test_a_sweep_tells_its_rows_apart(bench: Any, network: Path, folder: Path) -> None:
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-*", *QUICK]
+    ran = bench(*job, "--calibration", "minmax:4,percentile:8", "--calibration", "minmax:8:1")
+    assert ran.status in WORKED, ran.err
+    assert max(map(len, ran.out.splitlines())) <= 80
+    for words in ("minmax:4", "percentile:8", "minmax:8:1"):
+        assert words in ran.out
+    rows = bench(*job, "--calibration", "minmax:4,percentile:8,minmax:8:1", "--json").json
+    made = [row["calibration"] for row in rows]
+    assert made[0] is None  # fp32 is measured once
+    assert [each["recipe"] for each in made[1:]] == ["minmax:4", "percentile:8", "minmax:8:1"]
+    assert len({row["accuracy"]["subset"] for row in rows}) == 1
+    assert len({row["artifacts"][-1]["sha256"] for row in rows}) == 4
+    [kept] = made[3]["kept"]
+    assert kept in {"a", "b", "c", "d", "output"}
+    report = bench("report", "--out", folder.parent / "out", "--format", "md")
+    assert report.status == 0, report.err
+    table = (folder.parent / "out" / "results.md").read_text()
+    assert "cpu-ort-int8 minmax:8:1" in table
+
+
+def test_enough_at_once_is_timed(bench: Any, network: Path, folder: Path) -> None:
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    ran = bench(*job, "--max-drop", "100", "--json")
+    assert ran.status in WORKED, ran.err
+    [trial] = ran.json["tried"]
+    assert trial["recipe"] == "minmax:8"
+    assert trial["accuracy"] == ran.json["accuracy"]
+    assert ran.json["latency"]
+
+
+def test_a_method_that_is_not_there(bench: Any, network: Path, folder: Path) -> None:
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    wrong = bench(*job, "--calibration", "minmac:8")
+    assert wrong.status == 2
+    assert "minmax" in wrong.err
+    several = bench(*job, "--calibration", "minmax,entropy", "--max-drop", "1")
+    assert several.status == 2
+    assert "one --calibration" in several.err
+
+
+@pytest.mark.slow
+def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) -> None:
+    """A network whose labels are its own fp32 answers: any other answer is a loss."""
+    network, folder = write_network(tmp_path / "net.onnx"), tmp_path / "val"
+    (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\nscale = 1\n')
+    folder.mkdir()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+    colours = np.random.default_rng(3).integers(0, 256, (2000, 1, 1, 3), np.uint8)
+    images = np.broadcast_to(colours, (2000, 16, 16, 3))
+    feed = images.transpose(0, 3, 1, 2).astype(np.float32)
+    [scores] = session.run(None, {"input": feed})
+    first, second = np.sort(scores, axis=1)[:, -1:-3:-1].T
+    lines = []
+    for i in np.argsort(first - second)[:100]:  # the least certain answers
+        Image.fromarray(images[i]).save(folder / f"{i}.png")
+        lines.append(f"{i}.png {scores[i].argmax()}\n")
+    (folder / "val.txt").write_text("".join(lines))
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    ran = bench(*job, "--max-drop", "0", "--json")
+    tried = ran.json["tried"]
+    assert [trial["method"] for trial in tried][:3] == ["minmax", "percentile", "entropy"]
+    lost = [-trial["accuracy"]["change"] for trial in tried]
+    assert min(lost[:-1]) > 0
+    assert all(trial["accuracy"]["reference"] == 100 for trial in tried)
+    if lost[-1] > 0:
+        assert ran.status == 5, ran.err
+        assert ran.json["failure"]["kind"] == "accuracy"
+        assert ran.json["latency"] is None
+    table = bench(*job, "--max-drop", "0")
+    assert "fp32 layers" in table.out
+    assert "percentile" in table.out
