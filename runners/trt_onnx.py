@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench import timing
 from bench.cache import artifact
-from bench.errors import StageError, first_line
+from bench.errors import StageError, Unavailable, first_line
+from runners import trt_bias
 
 if TYPE_CHECKING:
     from bench.contracts import Calibration
@@ -31,13 +32,15 @@ INSTALL = "pip install 'frontier-bench[modelopt]'"
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 
 
-def missing() -> str | None:
-    """Why no network can be lowered here, with the remedy."""
+def _require_modelopt(precision: Precision) -> None:
     from importlib.util import find_spec
 
     needed = ("modelopt", "onnx_graphsurgeon", "onnxslim", "polygraphy", "lief", "cppimport")
-    gone = [name for name in needed if find_spec(name) is None]
-    return f"fp16 and int8 need {', '.join(gone)}: {INSTALL}" if gone else None
+    if gone := [name for name in needed if find_spec(name) is None]:
+        raise Unavailable(
+            f"to make {precision} of the network, {', '.join(gone)} is needed: {INSTALL}; a file "
+            "that `bench compile` made elsewhere can be run as it is"
+        )
 
 
 def lower(
@@ -59,6 +62,8 @@ def lower(
         )
     if as_it_is and (strongly_typed or not _too_new(onnx)):
         return onnx
+    if not as_it_is:
+        _require_modelopt(precision)
     path = to / "lowered.onnx"
     details: dict[str, Option] = {}
     with timing.lap() as taken, _quiet(), tempfile.TemporaryDirectory(dir=to) as scratch:
@@ -173,6 +178,7 @@ def _quantize(
     )
     if not any(node.op_type == "QuantizeLinear" for node in onnx_graph.read(path).graph.node):
         raise StageError("not-quantizable", "ModelOpt found nothing in the model to quantize")
+    corrected = trt_bias.correct(source, path, calibration)
     return {
         "calibration": calibration.source,
         "calibration_n": calibration.n,
@@ -180,6 +186,7 @@ def _quantize(
         "calibration_method": method,
         "per_channel": True,
         "not_quantized_in": rest,
+        "biases_corrected": corrected,
     }
 
 

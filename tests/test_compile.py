@@ -25,8 +25,6 @@ SHARED = Path(
 )
 RTX = "tensorrt_rtx_bindings"
 T4 = ["-t", "t4-fp16", "-t", "t4-int8"]
-#: Found faster than by entropy; the tests ask whether it compiles.
-FAST = ["-o", "calibration_method=max"]
 
 
 def compiled(bench: Any, *arguments: str | Path) -> Any:
@@ -102,11 +100,12 @@ def top1(made: Artifact, ledger: Path) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # on a machine with much else to do
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "resnet50"])
 def test_a_network_of_a_zoo_for_a_t4(bench: Any, name: str) -> None:
     pytest.importorskip(RTX)
     pytest.importorskip("timm")
-    fp16, int8 = compiled(bench, "-m", f"timm:{name}", "--weights", "random", *T4, *FAST)
+    fp16, int8 = compiled(bench, "-m", f"timm:{name}", "--weights", "random", *T4)
     assert_is_rtx(fp16, "fp16")
     assert_is_rtx(int8, "int8")
     assert int8["layers"]["int8"] > 50
@@ -156,7 +155,7 @@ def test_a_detector_for_a_t4(bench: Any, tmp_path: Path) -> None:
     pytest.importorskip(RTX)
     real = SHARED / "models" / "yolox_nano.onnx"
     path = real if real.is_file() else detector(tmp_path / "detector.onnx")
-    fp16, int8 = compiled(bench, "-m", path, *T4, *FAST)
+    fp16, int8 = compiled(bench, "-m", path, *T4)
     assert_is_rtx(fp16, "fp16")
     assert_is_rtx(int8, "int8")
     assert fp16["compiled"]["details"]["batches"] == "fixed"

@@ -460,6 +460,18 @@ def test_a_file_that_is_in_another_precision_already(
         runner.lower(qdq, T4, NoCalibration(), tmp_path)
 
 
+def test_without_modelopt_a_lowered_file_still_runs(
+    faults: fake_pycuda.Faults, source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    int8 = replace(T4, precision="int8")
+    assert TrtRunner().probe(int8) is None
+    qdq = quantized(source, tmp_path)
+    assert TrtRunner().lower(qdq, int8, NoCalibration(), tmp_path) == qdq
+    with refused(Unavailable, "modelopt", "pip install 'frontier-bench[modelopt]'"):
+        TrtRunner().lower(source, int8, NoCalibration(), tmp_path)
+
+
 def test_the_inspectors_words_of_several_versions() -> None:
     """8.5 to 10 spell types in their own ways; a layer without any is no compute layer."""
     told = """{"Layers": [
