@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from bench import stats
-from bench.gate import changes
+from bench.cache import Cache
+from bench.errors import UsageError
+from bench.gate import changes, matrix, series
+from bench.records import Recipe
 from bench.store import Store
+from tests.builders import refused
 from tests.conftest import QUICK, WORKED, write_network
 
 if TYPE_CHECKING:
@@ -541,3 +545,30 @@ def test_signed_rank_p_is_scipys(n: int, shift: float, seed: int) -> None:
     values = np.random.default_rng(seed).standard_normal(n) + shift
     wanted = wilcoxon(values, alternative="greater", method="exact").pvalue
     assert stats.signed_rank_p(values.tolist()) == pytest.approx(wanted)
+
+
+def test_the_matrix_says_how_int8_is_made(tmp_path: Path) -> None:
+    for name in ("val", "train"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    write_network(tmp_path / "net.onnx")
+    path = tmp_path / "bench.toml"
+    many = 'models = ["net.onnx"]\ntargets = ["cpu-ort-*"]\ndata = "val"\ncalib = "train"\n'
+    path.write_text(many + 'calibration = ["minmax:64", 32]\n')
+    fp32, *int8 = matrix.read(path).jobs(tmp_path, Cache(tmp_path))
+    assert fp32.recipe == Recipe()
+    assert [job.recipe for job in int8] == [Recipe("minmax", 64), Recipe(None, 32)]
+    assert fp32.data.calibration_path == str(tmp_path / "train")
+    assert fp32.data.calibration == 64
+    assert len({series.key(job) for job in (fp32, *int8)}) == 3
+    path.write_text(many + "max_drop = 1\nstrict = true\n")
+    job = matrix.read(path).jobs(tmp_path, Cache(tmp_path))[1]
+    assert (job.max_drop, job.data.strict) == (1, True)
+    for more, words in (
+        ("max_drop = -1", "number of points"),
+        ("max_drop = 1\ncalibration = [1, 2]", "one calibration"),
+        ('calibration = "minmax:"', "METHOD"),
+    ):
+        path.write_text(f"{many}{more}\n")
+        with refused(UsageError, words):
+            matrix.read(path).jobs(tmp_path, Cache(tmp_path))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pytest
 
-from bench import contracts, plugins, targets
+from bench import contracts, plugins, recipes, targets
 from bench.cache import artifact
 from bench.check import reference
 from bench.errors import BenchError, StageError, Unavailable, UsageError
@@ -234,6 +234,21 @@ def test_what_the_users_own_code_does_wrong_is_one_line(
 
 
 # Runners
+
+
+@pytest.mark.parametrize("name", plugins.find("runners"))
+def test_the_methods_of_a_runner(name: str) -> None:
+    """int8 in several ways is optional; half of it is not."""
+    runner: Any = plugins.runner(name)
+    if not hasattr(runner, "methods"):
+        assert not hasattr(runner, "rank")
+        return
+    assert_fits(runner, contracts.Quantizer)
+    assert is_words(runner.methods)
+    assert len(set(runner.methods)) == len(runner.methods) > 0
+    for method in runner.methods:
+        [recipe] = recipes.parse(f"{method}:8:1")
+        assert recipe.method == method
 
 
 @pytest.mark.parametrize("name", RUNNERS)
