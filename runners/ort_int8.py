@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Images that the means of the bias correction are taken over: means settle sooner than ranges.
 _MEANS = 64
+#: Files above this many bytes are quantized with their weights outside of the graph.
+_LARGE = 1_500_000_000
 
 
 def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
@@ -53,8 +55,18 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
     with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
         prepared = Path(scratch) / "prepared.onnx"
         try:
+            source = _source(onnx, Path(scratch))
+            # More than protobuf can hold, or near it, stays beside the graph all the way.
+            large = onnx.bytes > _LARGE
             # Its symbolic shape inference fails on shapes that onnx's own handles.
-            quant_pre_process(_source(onnx, Path(scratch)), prepared, skip_symbolic_shape=True)
+            quant_pre_process(
+                source,
+                prepared,
+                skip_symbolic_shape=True,
+                save_as_external_data=large,
+                all_tensors_to_one_file=True,
+                external_data_location="prepared.data" if large else None,
+            )
             quantize_static(
                 prepared,
                 path,
@@ -65,6 +77,7 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
                 per_channel=True,
                 reduce_range=not vnni,
                 calibrate_method=CalibrationMethod.MinMax,
+                use_external_data_format=large,
             )
             corrected = _correct_biases(prepared, path, calibration)
         except Exception as error:
@@ -92,18 +105,18 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
     )
 
 
-def _source(exported: Artifact, scratch: Path) -> Any:
+def _source(exported: Artifact, scratch: Path) -> str:
     """The network, in an opset that knows a scale for each channel (13 and later)."""
     import onnx
     from onnx import version_converter
 
     from bench import onnx_graph
 
-    model = onnx.load(exported.path)
-    if onnx_graph.opset(model) >= 13:
-        return model if exported.companions else exported.path
-    onnx.save(version_converter.convert_version(model, 13), scratch / "newer.onnx")
-    return scratch / "newer.onnx"
+    if onnx_graph.opset(onnx_graph.read(Path(exported.path))) >= 13:
+        return exported.path
+    newer = version_converter.convert_version(onnx.load(exported.path), 13)
+    onnx.save(newer, scratch / "newer.onnx")
+    return str(scratch / "newer.onnx")
 
 
 def _correct_biases(prepared: Path, quantized: Path, calibration: Calibration) -> int:
@@ -119,7 +132,7 @@ def _correct_biases(prepared: Path, quantized: Path, calibration: Calibration) -
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(prepared)
+    model = onnx.load(prepared, load_external_data=False)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     ours = onnx.load(quantized)
     known = {tensor.name: tensor for tensor in ours.graph.initializer}
@@ -130,10 +143,12 @@ def _correct_biases(prepared: Path, quantized: Path, calibration: Calibration) -
         and len(node.input) == 3
         and {f"{node.input[1]}_quantized", f"{node.input[2]}_quantized"} <= known.keys()
     ]
-    means = dict(_channel_means(model, [node.input[0] for node in convolutions], calibration))
+    names = [node.input[0] for node in convolutions]
+    means = dict(_channel_means(model, prepared.parent, names, calibration))
     for node in convolutions:
         data, weight, bias = node.input
-        lost = _rounded_off(numpy_helper.to_array(weights[weight]), known, weight)
+        whole_weight = numpy_helper.to_array(weights[weight], str(prepared.parent))
+        lost = _rounded_off(whole_weight, known, weight)
         groups = next((each.i for each in node.attribute if each.name == "group"), 1)
         inputs = means[data].reshape(groups, -1)
         shift = np.concatenate(
@@ -145,6 +160,8 @@ def _correct_biases(prepared: Path, quantized: Path, calibration: Calibration) -
         moved = np.rint(whole + shift / step).clip(limits.min, limits.max).astype(np.int32)
         tensor = known[f"{bias}_quantized"]
         tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    for beside in quantized.parent.glob(f"{quantized.name}.*"):
+        beside.unlink()  # a quarter of the weights fits into the graph again
     onnx.save(ours, quantized)
     return len(convolutions)
 
@@ -163,9 +180,10 @@ def _rounded_off(
 
 
 def _channel_means(
-    model: Any, names: list[str], calibration: Calibration
+    model: Any, folder: Path, names: list[str], calibration: Calibration
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """The mean of each channel of tensors (batch, channels, ...) of the model over images."""
+    """The mean of each channel of tensors (batch, channels, ...) of the model over images. Weights
+    that are kept beside the graph lie in `folder`."""
     import onnx
     import onnxruntime as ort
 
@@ -178,8 +196,10 @@ def _channel_means(
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    onnx.save(probe, folder / "probe.onnx")
+    del probe
     session = ort.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        folder / "probe.onnx", options, providers=["CPUExecutionProvider"]
     )
     sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
     n = 0
