@@ -22,8 +22,8 @@ _SAME_PLACE = 0.5
 #: How far inputs are moved to see how much a network makes of rounding: some last digits of fp32.
 _NUDGE = np.float32(1 + 1e-6)
 #: Two right computations may be this many times as far apart as one that was nudged is from itself,
-#: and no further than this cosine.
-_ROOM, _FLOOR = 10.0, 0.99
+#: and no further than this cosine and this difference.
+_ROOM, _FLOOR, _CEILING = 10.0, 0.99, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def room(own: Agreement, cosine: float, max_rel: float) -> tuple[float, float]:
     was), or are so deep that a difference grows from layer to layer.
     """
     lowest = max(_FLOOR, 1 - _ROOM * (1 - own.cosine))
-    return min(cosine, lowest), max(max_rel, _ROOM * own.max_rel)
+    return min(cosine, lowest), max(max_rel, min(_CEILING, _ROOM * own.max_rel))
 
 
 def cosine_similarity(a: Array, b: Array) -> float:

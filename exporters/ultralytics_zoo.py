@@ -161,7 +161,10 @@ def _deployed(module: Any, *, chosen: bool) -> Any:
     and the head giving nothing but what is used."""
     import torch
 
-    module = module.eval().fuse(verbose=False)
+    module = module.eval()
+    if chosen:
+        module.end2end = True  # of the two heads that it is trained with, the one without NMS
+    module = module.fuse(verbose=False)
     for part in module.modules():
         if hasattr(part, "export"):
             part.export, part.format, part.dynamic = True, "onnx", False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 #: all layers, which are gigabytes over some hundred images: a histogram takes them in by the few.
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 _AT_A_TIME = 4
+#: Files above this many bytes are quantized with their weights outside of the graph: protobuf holds
+#: no more than 2 GB.
+_LARGE = 1_500_000_000
 
 
 def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
@@ -33,7 +37,7 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
     with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
         try:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            _static(prepared, ranges, calibration, path)
+            _static(prepared, ranges, calibration, path, large=onnx.bytes > _LARGE)
             corrected = ort_biases.correct(prepared, path, calibration)
         except Exception as error:
             raise _refusal(error) from error
@@ -57,7 +61,8 @@ def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            _static(prepared, ranges, calibration, Path(scratch) / "int8.onnx")
+            large = onnx.bytes > _LARGE
+            _static(prepared, ranges, calibration, Path(scratch) / "int8.onnx", large=large)
             return ort_ranking.rank(prepared, Path(scratch) / "int8.onnx", calibration)
         except Exception as error:
             raise _refusal(error) from error
@@ -92,10 +97,19 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
             return next(self._feeds, None)
 
     prepared, ranges = scratch / "prepared.onnx", scratch / "ranges.json"
-    # Its symbolic shape inference fails on shapes that onnx's own handles.
-    quant_pre_process(_source(onnx, scratch), prepared, skip_symbolic_shape=True)
+    large = onnx.bytes > _LARGE
+    quant_pre_process(
+        _source(onnx, scratch),
+        prepared,
+        # Its symbolic shape inference fails on shapes that onnx's own handles.
+        skip_symbolic_shape=True,
+        save_as_external_data=large,
+        all_tensors_to_one_file=True,
+        external_data_location="prepared.data" if large else None,
+    )
     method = getattr(CalibrationMethod, METHODS[calibration.method])
-    calibrator = create_calibrator(prepared, None, str(scratch / "watched.onnx"), method)
+    watched = str(scratch / "watched.onnx")
+    calibrator = create_calibrator(prepared, None, watched, method, use_external_data_format=large)
     feeds = calibration.feeds()
     while some := list(islice(feeds, _AT_A_TIME)):
         calibrator.collect_data(Reader(some))
@@ -103,7 +117,9 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
     return prepared, ranges
 
 
-def _static(prepared: Path, ranges: Path, calibration: Calibration, path: Path) -> None:
+def _static(
+    prepared: Path, ranges: Path, calibration: Calibration, path: Path, *, large: bool
+) -> None:
     from onnxruntime.quantization import (
         CalibrationMethod,
         QuantFormat,
@@ -122,7 +138,16 @@ def _static(prepared: Path, ranges: Path, calibration: Calibration, path: Path) 
         nodes_to_exclude=list(calibration.keep),
         calibrate_method=getattr(CalibrationMethod, METHODS[calibration.method]),
         calibration_cache_path=ranges,
+        use_external_data_format=large,
     )
+
+
+def _link(weights: Path, to: Path) -> None:
+    """The same bytes under another name; a copy only where the file system knows no other way."""
+    try:
+        to.hardlink_to(weights)
+    except OSError:
+        shutil.copyfile(weights, to)
 
 
 def _source(exported: Artifact, scratch: Path) -> Path:
@@ -133,11 +158,16 @@ def _source(exported: Artifact, scratch: Path) -> Path:
 
     from bench import onnx_graph
 
-    model = onnx.load(exported.path)
+    model = onnx_graph.read(Path(exported.path))
     if onnx_graph.opset(model) < 13:
-        model = version_converter.convert_version(model, 13)
+        model = version_converter.convert_version(onnx.load(exported.path), 13)
+    elif exported.companions:
+        for name in exported.companions:
+            _link(Path(exported.path).resolve().parent / name, scratch / name)
+    else:
+        model = onnx.load(exported.path)
     for node in model.graph.node:
         node.name = node.name or node.output[0]
     path = scratch / "source.onnx"
-    onnx.save(model, path, save_as_external_data=bool(exported.companions), location="weights")
+    path.write_bytes(model.SerializeToString())
     return path
