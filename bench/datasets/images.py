@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bench.errors import StageError
 
@@ -34,7 +34,16 @@ def read(path: Path) -> Image.Image:
             copy.info["odd"] = oddity(image)
             return copy
     except Exception as error:  # SyntaxError, ValueError and more, as the format likes
-        raise StageError("bad-image", f"{path} cannot be read as an image: {error}") from error
+        raise StageError("bad-image", f"{path} {_problem(error)}") from error
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with a file, without its name."""
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot be read as an image: it is none that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return f"cannot be read as an image: {error}"
 
 
 def oddity(image: Image.Image) -> str | None:
