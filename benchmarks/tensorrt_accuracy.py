@@ -41,7 +41,7 @@ NETWORKS = {"mobilenet_v2_1.0_224": 224, "mobilenet_v1_0.5_160": 160}
 CASES = [
     ("t4-fp16", []),
     ("t4-int8", []),
-    ("t4-int8", ["-o", "calibration_method=entropy"]),
+    ("t4-int8", ["--calibration", "entropy"]),
 ]
 #: Points of top-1 that the int8 network may lose.
 ASKED = 1.5

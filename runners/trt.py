@@ -33,6 +33,7 @@ class TrtRunner:
     """The artifact is an engine with a profile for each batch size that it is opened with."""
 
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    methods = trt_onnx.METHODS
     packages: tuple[str, ...] = ("tensorrt", "nvidia-modelopt", "onnx", "onnxruntime", "pycuda")
 
     def probe(self, target: Target) -> str | None:
@@ -81,8 +82,11 @@ class TrtRunner:
             calibration,
             to,
             strongly_typed=_strongly_typed(target, ahead),
-            method=trt_options.read(target).calibration_method,
         )
+
+    def rank(self, onnx: Artifact, target: Target, calibration: Calibration) -> list[str]:
+        """Layers by what int8 does to them, as ONNX Runtime computes it."""
+        return trt_onnx.rank(onnx, calibration)
 
     def compile(
         self,

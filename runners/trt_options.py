@@ -29,16 +29,13 @@ class Options:
     hardware_compatible: bool = False
     #: Types come from the network alone. "auto": where the installed version can.
     strongly_typed: str = "auto"
-    #: How ranges are found: max or entropy, ModelOpt's own default, which cost one MobileNet 4.3
-    #: points of top-1 where max cost 1.2 (`benchmarks/tensorrt_accuracy.py`).
-    calibration_method: str = "max"
     #: One launch a step instead of one a kernel.
     cuda_graph: bool = False
     #: Sleep until the GPU has finished, where CUDA would rather spin: a core less, a latency more.
     blocking_wait: bool = False
 
 
-_CHOICES = {"calibration_method": ("entropy", "max"), "strongly_typed": ("auto", "true", "false")}
+_CHOICES = {"strongly_typed": ("auto", "true", "false")}
 
 
 def read(target: Target) -> Options:

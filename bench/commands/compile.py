@@ -34,8 +34,12 @@ def compile_models(
         typer.Option(help="Folder of images to calibrate on; default: some of the data."),
     ] = None,
     calibration: Annotated[
-        int, typer.Option(min=0, help="Images that int8 is calibrated on, at most; 0: none.")
-    ] = 256,
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD[:IMAGES[:KEEP]]|IMAGES",
+            help="How int8 is made; several: a row for each.  [256]",
+        ),
+    ] = None,
     batch: BatchOption = 1,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds one may take in all.")] = 1800.0,
     option: RunnerOption = None,
@@ -43,7 +47,17 @@ def compile_models(
     as_json: JsonOption = False,
 ) -> None:
     """Export, quantize, compile and check models, without running them on the target."""
-    from bench import campaign, catalog, datasets, debug, pipeline, present, progress, targets
+    from bench import (
+        campaign,
+        catalog,
+        datasets,
+        debug,
+        pipeline,
+        present,
+        progress,
+        recipes,
+        targets,
+    )
     from bench.public import build_to_public
     from bench.records import Data, Job, Procedure
 
@@ -53,15 +67,22 @@ def compile_models(
         if data is None:
             raise UsageError("--calib goes with --data, which says what the images are")
         datasets.require_folder(calib, "--calib")
+    chosen = targets.select(target, runner_options(option or []))
+    asked = recipes.parse(",".join(calibration or []))
+    made = recipes.expand(asked, chosen)
+    models = catalog.resolve(model, open_cache())
     images = Data(
         path=str(data.resolve()) if data else None,
-        calibration=calibration,
+        calibration=recipes.set_aside(asked, search=False),
         calibration_path=str(calib.resolve()) if calib else None,
     )
     how = Procedure(batch=batch, timeout_seconds=timeout)
-    chosen = targets.select(target, runner_options(option or []))
-    models = catalog.resolve(model, open_cache())
-    jobs = [Job(each, on, weights, how, images) for each in models for on in chosen]
+    jobs = [
+        Job(each, on, weights, how, images, recipe)
+        for each in models
+        for on in chosen
+        for recipe in made[on.name]
+    ]
     live = progress.Progress(len(jobs))
     settings = pipeline.Settings(
         open_cache().root, no_cache, on_stage=live.at, on_details=debug.details

@@ -4,6 +4,7 @@ build itself, from the cache where it can."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import canary, plugins, targets
@@ -16,7 +17,6 @@ from bench.stages import calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from bench.cache import Cache
     from bench.calibration import Calibration
@@ -86,8 +86,8 @@ class Builder:
 
     def _described(self, built: Artifact, calibration: Calibration, to: Path) -> Artifact:
         """With what it was calibrated on."""
-        if self.target.precision != "int8":
-            return built
+        if self.target.precision != "int8" or not Path(built.path).is_relative_to(to):
+            return built  # a file of the user's own was taken as it is
         return calibrate.described(built, calibration, to)
 
 
