@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bench.accuracy.decoders import Detections
     from bench.contracts import Array, Feed
-    from bench.records import Model, Output
+    from bench.records import Model, Output, Precision
 
 #: Two boxes of one class may be the same one from this intersection over union on, as COCO has it.
 _SAME_PLACE = 0.5
@@ -62,22 +62,32 @@ def compare(wanted: Sequence[Array], found: Sequence[Array], model: Model) -> Ag
     return Agreement(cosine, max((gap(*pair) for pair in pairs), default=0.0))
 
 
-def nudged(feed: Feed) -> dict[str, Array]:
-    """The same inputs, but for their last digits."""
-    return {
-        name: values * _NUDGE if values.dtype == np.float32 else values
-        for name, values in feed.items()
-    }
+def nudged(feed: Feed, precision: Precision = "fp32") -> dict[str, Array]:
+    """The same inputs, but for what the precision cannot tell: the last digits, or for int8 up to
+    half of a 256th of their range either way."""
+    rng = np.random.default_rng(0)
+    moved: dict[str, Array] = {}
+    for name, values in feed.items():
+        if values.dtype != np.float32:
+            moved[name] = values
+        elif precision == "int8":
+            half = np.float32(np.ptp(values) / 512)
+            moved[name] = values + rng.uniform(-half, half, values.shape).astype(np.float32)
+        else:
+            moved[name] = values * _NUDGE
+    return moved
 
 
-def room(own: Agreement, cosine: float, max_rel: float) -> tuple[float, float]:
-    """How low a cosine, and how large a difference, between two computations in fp32 still are the
-    same network: the usual bounds, or what its `own` agreement with itself on nudged inputs says.
+def room(
+    own: Agreement, cosine: float, max_rel: float, floor: float = _FLOOR
+) -> tuple[float, float]:
+    """How low a cosine, and how large a difference, between two computations still are the same
+    network: the usual bounds, or what its `own` agreement with itself on nudged inputs says.
 
-    Some networks make much of a last digit: they choose (SegNet, where the largest of four values
-    was), or are so deep that a difference grows from layer to layer.
+    Some networks make much of little: they choose (SegNet, where the largest of four values was),
+    or are so deep that a difference grows from layer to layer.
     """
-    lowest = max(_FLOOR, 1 - _ROOM * (1 - own.cosine))
+    lowest = max(floor, 1 - _ROOM * (1 - own.cosine))
     return min(cosine, lowest), max(max_rel, min(_CEILING, _ROOM * own.max_rel))
 
 

@@ -3,6 +3,7 @@ that holds config.json (and model.safetensors, preprocessor_config.json)."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class HfZoo(TorchSource):
     def describe(self, name: str, weights: str) -> Model:
         torch_onnx.require("transformers", extra="hf")
         torch_onnx.require("torch", "onnxscript")
+        checkpoints.without_hub(weights)  # a file that is not there is said before the hub is asked
         folder, problem = _found(name, wanted=weights == "pretrained")
         if folder is None:
             return _from_table(name, weights, str(problem))
@@ -78,9 +80,11 @@ def _found(name: str, *, wanted: bool) -> tuple[Path | None, str | None]:
     """The folder that holds a model, and why the hub could not be asked. `wanted` says that its
     weights are, too."""
     local = Path(name).expanduser()
-    if local.is_dir():
+    if name and local.is_dir():
+        if not (local / "config.json").is_file():
+            raise UsageError(f"hf:{name} has no config.json, which save_pretrained writes")
         return local, None
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
         raise UsageError(f"hf:{name}: there is no such folder; hf:OWNER/NAME is a model of the hub")
     import huggingface_hub
 

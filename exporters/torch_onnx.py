@@ -8,6 +8,7 @@ import re
 import shutil
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import agreement, inputs, onnx_graph, timing
@@ -19,7 +20,6 @@ from exporters.checkpoints import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import torch
 
@@ -126,6 +126,7 @@ def export(
             with timing.lap() as taken:
                 path = _write(module, given, model, to, way, output_names)
             written = _artifact(path, taken.seconds)
+            _require_batch(written, model, way)
             return _verified(written, module, given, wanted, model, way)
         except StageError as problem:
             problems.append((way, problem))
@@ -230,6 +231,14 @@ def _artifact(path: Path, seconds: float) -> Artifact:
     onnx_graph.verify(path)
     companions = onnx_graph.companions(onnx_graph.read(path))
     return artifact(path, form="onnx", made_by="torch.onnx", build_s=seconds, companions=companions)
+
+
+def _require_batch(written: Artifact, model: Model, way: _Way) -> None:
+    """Raise StageError "not-exportable" where a batch was fixed that was to be free: the newer
+    exporter does so, without a word, where the code of the network compares shapes."""
+    specs = onnx_graph.inputs(onnx_graph.read(Path(written.path)))
+    if way.free_batch and any(spec.shape[0] is not None for spec in specs):
+        raise StageError("not-exportable", f"{way.name} fixes the batch of {model.name}")
 
 
 def _verified(

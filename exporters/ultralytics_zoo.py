@@ -167,7 +167,8 @@ def _deployed(module: Any, *, chosen: bool) -> Any:
     module = module.fuse(verbose=False)
     for part in module.modules():
         if hasattr(part, "export"):
-            part.export, part.format, part.dynamic = True, "onnx", False
+            # Dynamic, or its head compares the batch with that of the last call, which fixes it.
+            part.export, part.format, part.dynamic = True, "onnx", True
 
     class Chosen(torch.nn.Module):
         """[1, 300, 6] (x1, y1, x2, y2, score, class) as boxes, labels and scores."""
