@@ -153,9 +153,8 @@ def _own_copy(onnx: Artifact, scratch: Path) -> Path:
     model = library.load(onnx.path)
     if onnx_graph.opset(model) < 13:
         model = version_converter.convert_version(model, 13)
-    for i, node in enumerate(model.graph.node):
-        if not node.name:
-            node.name = node.output[0]
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
     path = scratch / "model.onnx"
     library.save(model, path)
     return path
