@@ -71,7 +71,7 @@ def nudged(feed: Feed, precision: Precision = "fp32") -> dict[str, Array]:
         if values.dtype != np.float32:
             moved[name] = values
         elif precision == "int8":
-            half = np.float32(float(np.ptp(values)) / 512)
+            half = np.float32(float(values.max() - values.min()) / 512)
             moved[name] = values + rng.uniform(-half, half, values.shape).astype(np.float32)
         else:
             moved[name] = values * _NUDGE
