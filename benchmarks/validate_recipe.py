@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -48,6 +50,14 @@ def sorted_out(folder: Path) -> Path:
         kind.mkdir(parents=True, exist_ok=True)
         (kind / name).symlink_to(SHARED / "imagenet" / "val" / name)
     return folder
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class Ours:
@@ -100,14 +110,13 @@ class Recipe:
         )
 
     def decode(self) -> list[Any]:
-        return [images for images, _ in self._loader(0)]
+        with one_thread():  # as a worker has it; two would spin in wait for each other
+            return [images for images, _ in self._loader(0)]
 
     def compute(self, batches: list[Any]) -> None:
-        torch.set_num_threads(1)
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             for images in batches:
                 self._model(images)
-        torch.set_num_threads(usable_threads())
 
     def evaluate(self) -> None:
         right = 0
@@ -131,6 +140,7 @@ def turn(one: Ours | Recipe) -> tuple[float, float, float]:
     return decoding, computing, perf_counter() - start
 
 
+warnings.filterwarnings("ignore", message="This DataLoader will create")
 heading("Evaluation beside timm's validate.py")
 print(
     f"650 images, medians of {TURNS} turns: CPU seconds of decoding and preprocessing, and of "
