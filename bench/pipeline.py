@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from bench import remedies, rounds, targets
@@ -13,7 +12,7 @@ from bench.launch import ChildError, call
 from bench.machine import observe
 from bench.messages import At, Evaluate, Evaluated, Prepare, Prepared, Progress
 from bench.records import Failure, Result, Trial
-from bench.timing import Deadline
+from bench.timing import Deadline, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,8 +152,7 @@ class _Row:
     """A result being filled in, so that a failure keeps what was found before it."""
 
     def __init__(self, job: Job) -> None:
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self.result = Result(job=job, started_at=now, environment=environment(job.target))
+        self.result = Result(job=job, started_at=utc(), environment=environment(job.target))
         #: How int8 is being made, as the child says.
         self.quantized: Quantized | None = None
 

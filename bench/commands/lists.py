@@ -56,9 +56,9 @@ def list_models(
     from bench import catalog
 
     found, problems = catalog.listed(pattern or [], open_cache())
-    for problem in problems:
+    for problem in problems if not (pattern and found) else ():  # who found it need not hear
         terminal.say(f"bench: {problem}")
-    if not found and not problems:
+    if not found:
         raise UsageError(f"no model is called {' or '.join(pattern or ['anything'])}")
     print_json(found) if as_json else print("\n".join(found))
 
@@ -100,7 +100,7 @@ def _list_known(wanted: Wanted, order: Order, as_json: bool) -> None:
     if unknown:
         said = "1 model more is" if unknown == 1 else f"{unknown} models more are"
         terminal.say(f"bench: {said} named so, and what was asked of them is not known")
-    if not found and not problems:
+    if not found:
         raise UsageError("no model is known that fits: ask for less")
 
 

@@ -37,7 +37,10 @@ def show(
     if re.fullmatch("[0-9a-f]{1,12}", what):  # no model has been called so yet
         print_json(public([opened.get(what)])[0])
         return
-    drawn = card.draw(what, open_cache(), opened, count=count)
+    try:
+        drawn = card.draw(what, open_cache(), opened, count=count)
+    except UsageError as error:
+        raise UsageError(f"{error}; ids of results: bench list results") from error
     print_json(drawn) if as_json else present_models.card(drawn)
 
 

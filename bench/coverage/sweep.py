@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from bench import plugins
@@ -16,7 +15,7 @@ from bench.launch import Child, ChildError
 from bench.messages import At, Export, Exported, Prepare, Prepared
 from bench.modelref import ModelRef
 from bench.records import Job, Recipe
-from bench.timing import Deadline
+from bench.timing import Deadline, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -163,7 +162,7 @@ class Sweep:
             target=target.name if target else None,
             weights="pretrained" if exporter and not exporter.stable else self.plan.weights,
             versions=versions(packages),
-            started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            started_at=utc(),
             calibration=self.plan.calibration if int8 else None,
             ahead=target is not None and target.name in self.plan.ahead,
         )
