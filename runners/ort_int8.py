@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from itertools import islice
 from pathlib import Path
@@ -142,14 +141,6 @@ def _static(
     )
 
 
-def _link(weights: Path, to: Path) -> None:
-    """The same bytes under another name; a copy only where the file system knows no other way."""
-    try:
-        to.hardlink_to(weights)
-    except OSError:
-        shutil.copyfile(weights, to)
-
-
 def _source(exported: Artifact, scratch: Path) -> Path:
     """The network in an opset that knows a scale for each channel (13 and later), with a name for
     each of its layers."""
@@ -158,16 +149,14 @@ def _source(exported: Artifact, scratch: Path) -> Path:
 
     from bench import onnx_graph
 
-    model = onnx_graph.read(Path(exported.path))
+    graph = onnx_graph.read(Path(exported.path))
+    if onnx_graph.opset(graph) >= 13 and all(node.name for node in graph.graph.node):
+        return Path(exported.path)
+    model = onnx.load(exported.path)
     if onnx_graph.opset(model) < 13:
-        model = version_converter.convert_version(onnx.load(exported.path), 13)
-    elif exported.companions:
-        for name in exported.companions:
-            _link(Path(exported.path).resolve().parent / name, scratch / name)
-    else:
-        model = onnx.load(exported.path)
+        model = version_converter.convert_version(model, 13)
     for node in model.graph.node:
         node.name = node.name or node.output[0]
     path = scratch / "source.onnx"
-    path.write_bytes(model.SerializeToString())
+    onnx.save(model, path, save_as_external_data=bool(exported.companions), location="weights")
     return path

@@ -80,7 +80,7 @@ class OpenVinoRunner:
         with timing.lap() as taken:
             try:
                 model = _converted(onnx)
-            except RuntimeError as error:
+            except Exception as error:  # its converter's own and the core's have no common base
                 raise StageError(
                     "not-convertible", f"OpenVINO cannot read the model: {reason(error)}"
                 ) from error
