@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +94,11 @@ def facts(exported: Artifact) -> Facts:
     stated = exported.details.get("parameters")
     params = stated if isinstance(stated, int) else _elements(model)
     found = onnx_count.count(model)
+    # Folding reads the weights: not those of a file that is too large for protobuf.
+    folded = None if exported.companions or not found.left_out else _folded(Path(exported.path))
+    if folded is not None:
+        again = onnx_count.count(folded)
+        found = min(found, again, key=lambda each: sum(each.left_out.values()))
     if not found.left_out:
         return Facts(params, found.macs, found.activations)
     said = ", ".join(f"{n} {kind}" for kind, n in sorted(found.left_out.items()))
@@ -105,3 +111,21 @@ def _elements(model: onnx.ModelProto) -> int:
         for tensor in model.graph.initializer
         if tensor.data_type in onnx_count.FLOATS and len(tensor.dims) > 0
     )
+
+
+def _folded(path: Path) -> onnx.ModelProto | None:
+    """The graph with all that is computed of sizes computed, as detectors do of their input's,
+    where shape inference gets lost; None where ONNX Runtime does not take it."""
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory() as scratch:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(scratch) / "model.onnx")
+        options.log_severity_level = 3
+        options.add_free_dimension_override_by_name("batch", 1)
+        try:
+            ort.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+            return onnx.load(options.optimized_model_filepath, load_external_data=False)
+        except Exception:  # its exceptions share no base class but Exception
+            return None

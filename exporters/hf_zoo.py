@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cache import sha256_of
+from bench.contracts import Outline
 from bench.errors import StageError, Unavailable, UsageError, first_line
 from bench.records import Model, Output, Preprocess, Task, TensorSpec
 from exporters import checkpoints, torch_onnx
@@ -71,6 +72,12 @@ class HfZoo(TorchSource):
         detects = model.task == "detection"
         names = ["logits", "pred_boxes"] if detects else ["logits"]
         return torch_onnx.export_image_model(_plain(module, names), model, to, names)
+
+    def outlines(self) -> Iterable[Outline]:
+        """Of those that can be had without the hub."""
+        for name, known in KNOWN.items():
+            how = known.preprocess
+            yield Outline(name, known.task, input=(3, how.height, how.width))
 
     def dataset(self, model: Model) -> Dataset | None:
         return None

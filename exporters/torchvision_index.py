@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from bench.records import Task
 
-#: The headline figure of each kind of table in `_metrics`, and what we call it.
-_METRICS = {"acc@1": "top1", "mask_map": "mask mAP", "box_map": "box mAP", "miou": "mIoU"}
+#: The headline figure of each kind of table in `_metrics`, and what we call it; of masks before
+#: that of boxes.
+_METRICS = {"acc@1": "top1", "mask_map": "mAP", "box_map": "mAP", "miou": "mIoU"}
 
 
 def outlines(names: Iterable[str]) -> Iterator[Outline]:

@@ -229,6 +229,28 @@ def test_what_cannot_be_counted_is_said(tmp_path: Path) -> None:
     assert (found.least_macs, found.uncounted) == (4 * 80 * 6, "1 MatMul")
 
 
+def test_sizes_that_are_computed_in_the_graph_are_known(tmp_path: Path) -> None:
+    """As detectors compute the size that they resize their input to, in ways that shape inference
+    does not follow."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], start=2, end=4),
+        helper.make_node("Cast", ["s"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "half"], ["m"]),
+        helper.make_node("Floor", ["m"], ["r"]),
+        helper.make_node("Cast", ["r"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Concat", ["two", "i"], ["sizes"], axis=0),
+        helper.make_node("Resize", ["x", "", "", "sizes"], ["a"], mode="nearest"),
+        helper.make_node("Conv", ["a", "w"], ["y"]),
+    ]
+    constants = [
+        constant("w", 4, 6, 1, 1),
+        numpy_helper.from_array(np.array(0.5, np.float32), "half"),
+        numpy_helper.from_array(np.array([1, 6], np.int64), "two"),
+    ]
+    found = facts(graph(nodes, constants, x=(1, 6, 8, 10)), tmp_path)
+    assert (found.macs, found.uncounted) == (4 * (4 * 5) * 6, None)
+
+
 def test_activations_are_outputs_of_layers(tmp_path: Path) -> None:
     """Those of norms and activation functions are not among them."""
     nodes = [
