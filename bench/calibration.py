@@ -38,7 +38,8 @@ class Calibration:
         """On `n` calibration images of the dataset at most (None: all that there are)."""
         images = inputs.with_images(dataset) if model.preprocess else None
         if images is None:
-            return cls(model, None, inputs.SYNTHETIC, method, max_drop=max_drop)
+            few = min(n or inputs.SYNTHETIC, inputs.SYNTHETIC)
+            return cls(model, None, few, method, max_drop=max_drop)
         there = len(images.calibration)
         return cls(model, images, there if n is None else min(n, there), method, (), max_drop)
 

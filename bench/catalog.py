@@ -51,12 +51,12 @@ def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[str]]
             continue
         for name in every:
             full = f"{source}:{name}"
-            if any(_fits(full, pattern) or _fits(name, pattern) for pattern in wanted):
+            if any(fits(full, pattern) or fits(name, pattern) for pattern in wanted):
                 found.append(full)
     return found, problems
 
 
-def _fits(name: str, pattern: str) -> bool:
+def fits(name: str, pattern: str) -> bool:
     """Whether a glob names a model. A tagged variant is meant only by a pattern with a dot: 50
     tags of one architecture are one point to most people."""
     return fnmatchcase(name, pattern) and ("." in pattern or "." not in name)
@@ -117,7 +117,7 @@ def _builtin(cache: Cache) -> list[str]:
 
 def _among(name: str, every: list[str]) -> list[str]:
     if has_magic(name):
-        return [each for each in every if _fits(each, name)]
+        return [each for each in every if fits(each, name)]
     return [name] if name in every else []
 
 

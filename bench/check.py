@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import plugins
+from bench import agreement, plugins
 from bench.errors import StageError
 from bench.machine import usable_threads
 from bench.records import Check, Target
@@ -29,10 +29,21 @@ LOWEST_COSINE: dict[Precision, float] = {
     "bf16": 0.99,
     "int8": 0.8,
 }
+#: The same for boxes that the network itself has chosen, beyond chance (`_beyond_chance`). Which
+#: ones hangs on scores that rounding moves past each other, so with int8 only the sure ones stay:
+#: of a random SSDLite, whose scores are all alike, 0.3 of what it found, chance being 0.03.
+LOWEST_MATCHED: dict[Precision, float] = {
+    "fp32": 0.98,
+    "tf32": 0.9,
+    "fp16": 0.7,
+    "bf16": 0.5,
+    "int8": 0.1,
+}
+#: Where a network that makes much of little misses those bounds, it is held to its own sensitivity
+#: (`bench.agreement.room`), and to this. A random SegNet in int8 has a cosine of 0.6.
+_FLOORS: dict[Precision, float] = {"fp32": 0.99, "int8": 0.5}
 #: What an artifact is compared with: the exported fp32 ONNX itself, on ONNX Runtime's CPU.
 REFERENCE = Target("reference", "cpu", "ort", "fp32")
-#: Inputs compared.
-INPUTS = 4
 
 
 def reference(exported: Artifact, batch: int = 1) -> AbstractContextManager[Sequence[Session]]:
@@ -62,53 +73,66 @@ def check(
     threads: int,
     tell: Teller,
 ) -> Check:
-    """Compare the artifact with its reference on a few inputs, on as many threads as it is going to
-    be timed on: OpenVINO 2026.4 computed one int8 product rightly on two threads and not on one.
+    """Compare the artifact with its reference on the inputs of `pool`, on as many threads as it is
+    going to be timed on: OpenVINO 2026.4 computed one int8 product rightly on two threads and not
+    on one.
 
     Raises StageError "wrong-output" when the outputs differ in number or shape, are not finite, or
     point elsewhere.
     """
-    feeds = pool[:INPUTS]
     batch = fixed_batch(model) or 1
     with reference(exported, batch) as [session]:
-        wanted = [outputs(session, feed) for feed in feeds]
+        wanted = [outputs(session, feed) for feed in pool]
+    del session  # its weights, before those of the artifact are loaded
     tell.at("open")
     with runner.open(built, target, batch=batch, threads=threads) as [session]:
         tell.at("check")
-        found = [outputs(session, feed) for feed in feeds]
-    result = compare(wanted, found)
-    lowest = LOWEST_COSINE[target.precision]
-    if not result.cosine >= lowest:  # NaN is wrong too
+        found = [outputs(session, feed) for feed in pool]
+    alike = [agreement.compare(*pair, model) for pair in zip(wanted, found, strict=True)]
+    matched = all(each.matched for each in alike)
+    # NaN is wrong too, and min() may pass over it.
+    worst = float(np.min([each.cosine for each in alike]))
+    cosine = _beyond_chance(wanted, found, model) if matched else worst
+    result = Check(cosine=cosine, max_rel=max(each.max_rel for each in alike), n=len(alike))
+    lowest = (LOWEST_MATCHED if matched else LOWEST_COSINE)[target.precision]
+    if target.precision in _FLOORS and not matched and not cosine >= lowest:
+        lowest = _as_low_as_its_own(exported, wanted, pool, model, target.precision)
+    if not result.cosine >= lowest:
         raise StageError(
             "wrong-output",
             f"{model.name} as {target.precision} no longer computes what the model computes: "
-            f"cosine similarity {result.cosine:.4f} with the fp32 ONNX, at least {lowest} is asked",
+            f"cosine similarity {result.cosine:.4f} with the fp32 ONNX, at least {lowest:.4g} is "
+            "asked",
         )
     return result
 
 
-def compare(wanted: list[list[Array]], found: list[list[Array]]) -> Check:
-    """The worst agreement over all outputs of all inputs."""
-    cosine, max_rel = 1.0, 0.0
-    for references, actuals in zip(wanted, found, strict=True):
-        shapes = [a.shape for a in references], [a.shape for a in actuals]
-        if shapes[0] != shapes[1]:
-            raise StageError(
-                "wrong-output", f"the outputs have shapes {shapes[1]}, the ONNX file's {shapes[0]}"
-            )
-        for want, have in zip(references, actuals, strict=True):
-            cosine = min(cosine, cosine_similarity(want, have))
-            scale = float(np.abs(want.astype(np.float64)).max(initial=0)) or 1.0
-            gap = np.abs(want.astype(np.float64) - have.astype(np.float64)).max(initial=0)
-            max_rel = max(max_rel, float(gap) / scale)
-    return Check(cosine=cosine, max_rel=max_rel, n=len(wanted))
+def _beyond_chance(wanted: list[list[Array]], found: list[list[Array]], model: Model) -> float:
+    """How much of the boxes is the same, over all inputs, beyond what would be if the artifact had
+    looked at another image: (a - c) / (1 - c), with a for the same image and c for different ones.
+
+    It is 1 for the same boxes, and 0 for boxes that have nothing to do with the image, as an
+    artifact finds that always says the same.
+    """
+    each = np.array(
+        [[agreement.compare(want, have, model).cosine for have in found] for want in wanted]
+    )
+    same = float(np.diag(each).mean())
+    others = each[~np.eye(len(each), dtype=bool)]
+    chance = float(others.mean()) if others.size else 0.0
+    return (same - chance) / (1 - chance) if chance < 1 else same
 
 
-def cosine_similarity(a: Array, b: Array) -> float:
-    """Cosine of the angle between two arrays taken as vectors; NaN when either is not finite, and
-    1 when both are zero."""
-    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    norms = float(np.linalg.norm(x) * np.linalg.norm(y))
-    if norms == 0:
-        return 1.0 if not x.any() and not y.any() else 0.0
-    return float(x @ y) / norms
+def _as_low_as_its_own(
+    exported: Artifact,
+    wanted: list[list[Array]],
+    feeds: list[Feed],
+    model: Model,
+    precision: Precision,
+) -> float:
+    """The bound for a network that makes much of what the precision cannot tell."""
+    with reference(exported, fixed_batch(model) or 1) as [session]:
+        again = [outputs(session, agreement.nudged(feed, precision)) for feed in feeds]
+    own = [agreement.compare(*pair, model) for pair in zip(wanted, again, strict=True)]
+    worst = min(own, key=lambda each: each.cosine)
+    return agreement.room(worst, LOWEST_COSINE[precision], 0.0, _FLOORS[precision])[0]

@@ -22,11 +22,14 @@ from bench.errors import BenchError, first_line
 from bench.messages import (
     Canary,
     Command,
+    Describe,
     Evaluate,
+    Export,
     Failed,
     Inputs,
     Measure,
     Names,
+    Outlines,
     Prepare,
     Probe,
     Request,
@@ -70,15 +73,23 @@ def _answer(request: Request, tell: Teller) -> Any:
         from bench.stages.prepare import prepare
 
         return prepare(request, tell)
+    if isinstance(request, Describe):
+        from bench.stages.prepare import look_up
+
+        return look_up(request, tell)
+    if isinstance(request, Export):
+        from bench.stages.prepare import export
+
+        return export(request, tell)
     if isinstance(request, Evaluate):
         from bench.stages.evaluate import evaluate
 
         return evaluate(request, tell)
     if isinstance(request, Canary):
-        from bench.stages.prepare import canary_for, usable_runner
+        from bench.stages.build import canary_for, usable
 
         cache = Cache(Path(request.cache))
-        return canary_for(usable_runner(request.target), request.target, cache)
+        return canary_for(usable(request.target).runner, request.target, cache)
     if isinstance(request, Inputs):
         from bench.stages.prepare import timing_inputs
 
@@ -87,7 +98,15 @@ def _answer(request: Request, tell: Teller) -> Any:
 
     if isinstance(request, Names):
         return sorted(plugins.exporter(request.source).names())
+    if isinstance(request, Outlines):
+        from bench.index import of_source
+
+        return of_source(request.source)
     assert isinstance(request, Probe)
+    if request.build_only:
+        from bench.stages.build import problem
+
+        return [problem(target) for target in request.targets]
     return [plugins.runner(target.runner).probe(target) for target in request.targets]
 
 

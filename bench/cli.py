@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from bench import debug
-from bench.commands import cache, compare, doctor, gate, lists, results, run, throughput
+from bench.commands import (
+    anchors,
+    cache,
+    compare,
+    compile,
+    coverage,
+    doctor,
+    gate,
+    lists,
+    results,
+    run,
+    throughput,
+)
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -23,12 +35,15 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(throughput.throughput)
+app.command("compile")(compile.compile_models)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.add_typer(gate.baseline, name="baseline")
+app.command()(coverage.coverage)
 app.add_typer(lists.app, name="list")
 app.command()(results.show)
 app.command()(results.report)
+app.command()(anchors.anchors)
 app.command()(doctor.doctor)
 app.command("export")(results.export_results)
 app.command("import")(results.import_results)

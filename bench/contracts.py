@@ -6,11 +6,14 @@ its own artifact, `open` reads that one. So each stage can run in its own proces
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from bench.records import Task
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -98,7 +101,12 @@ class Calibration(Protocol):
 class Exporter(Protocol):
     """A source of models. `packages` are the distributions whose versions decide what an export
     is: they are part of its cache key. `stable` says that one name, with these versions, always
-    means the same model; files and code of the user's own are not."""
+    means the same model; files and code of the user's own are not.
+
+    A source of torch modules may have a method more, `program(model, to)`, which writes the same
+    model with the same weights as a torch program (`torch.export`) instead: for runners that read
+    those. `exporters.torch_program.TorchSource` is one.
+    """
 
     packages: tuple[str, ...]
     stable: bool
@@ -119,6 +127,28 @@ class Exporter(Protocol):
 
     def dataset(self, model: Model) -> Dataset | None:
         """The data this source carries for the model, if it carries any."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a source knows of a model without making it; None is unknown. `weights` is the tag of
+    the weights that the name means, `published` what `source` states for them, in percent."""
+
+    name: str
+    task: Task | None = None
+    params: int | None = None
+    input: tuple[int, ...] | None = None
+    weights: str | None = None
+    metric: str | None = None
+    published: float | None = None
+    source: str | None = None
+
+
+@runtime_checkable
+class Indexed(Protocol):
+    """What an Exporter may offer beside: an outline of each of its names, in a few seconds."""
+
+    def outlines(self) -> Iterable[Outline]: ...
 
 
 class Session(Protocol):
@@ -145,7 +175,11 @@ class Session(Protocol):
 
 class Runner(Protocol):
     """A runtime. `packages` are the distributions whose versions are part of the cache key and of
-    every result."""
+    every result.
+
+    `build` is given the exported ONNX file. A runner with an attribute `reads = "torch"` is given
+    the model's torch program; what it computes is checked against the ONNX file all the same.
+    """
 
     precisions: tuple[Precision, ...]
     packages: tuple[str, ...]
@@ -180,6 +214,33 @@ class Quantizer(Runner, Protocol):
     def rank(self, onnx: Artifact, target: Target, calibration: Calibration) -> Sequence[str]:
         """Names of the layers that `build` can keep in higher precision, the one first that int8
         does most harm to."""
+
+
+@runtime_checkable
+class Compiler(Protocol):
+    """What a runner has beside `build` when it compiles for one device and one batch size, perhaps
+    on a machine where the result cannot run: `ahead` says that the target's device is not here.
+
+    `build` is then `lower` and `compile` one after the other.
+    """
+
+    def probe_build(self, target: Target) -> str | None:
+        """Why not even `lower` can work here, with the remedy; None when it can."""
+
+    def identity(self, target: Target, *, ahead: bool) -> Mapping[str, Option]:
+        """What decides what `compile` makes, beside its arguments: version, device."""
+
+    def lower(
+        self, onnx: Artifact, target: Target, calibration: Calibration, to: Path, *, ahead: bool
+    ) -> Artifact:
+        """The ONNX file that the compiler is given: the network in the target's precision. ONNX
+        Runtime can run it too, so that it can be checked where the device is not."""
+
+    def compile(
+        self, lowered: Artifact, target: Target, batches: Sequence[int], to: Path, *, ahead: bool
+    ) -> Artifact:
+        """What runs on the device, for these batch sizes. Raises Unavailable where no compiler here
+        makes it, StageError with the compiler's own reason where it refuses the network."""
 
 
 class Report(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING, Any
 
-from bench import __version__, machine, plugins, store, targets
+from bench import __version__, gpu, machine, plugins, store, targets
 from bench.errors import Unavailable
 from bench.launch import ChildError, call
 from bench.messages import Probe
@@ -35,8 +35,9 @@ def examine(cache: Path) -> dict[str, Any]:
             "cpu": here.cpu,
             "threads": str(here.threads),
             "int8 and bf16": _instructions(here),
-            "gpu": ", ".join(gpu.name for gpu in here.gpus) or "none (NVIDIA)",
-            **({"board": here.board} if here.board else {}),
+            "gpu": ", ".join(each.name for each in here.gpus) or "none (NVIDIA)",
+            **_gpu_state(),
+            **({"board": here.board, **_board_state()} if here.board else {}),
             "system": here.os,
             "python": platform.python_version(),
             "bench": __version__,
@@ -52,6 +53,21 @@ def examine(cache: Path) -> dict[str, Any]:
             for t in known
         ],
     }
+
+
+def problem(target: Target) -> str | None:
+    """Why a target cannot run here, with the remedy; None when it can."""
+    reason = _hardware_problem(target, machine.observe())
+    return reason or next(filter(None, _runner_problems(target.runner, [target])), None)
+
+
+def can_build(target: Target) -> bool:
+    """Whether an artifact for a target can be made here, wherever it is going to run."""
+    try:
+        found = call(Probe([target], build_only=True), list[str | None], Deadline.after(_PATIENCE))
+    except ChildError:
+        return False
+    return found == [None]
 
 
 def _hardware_problem(target: Target, here: machine.Machine) -> str | None:
@@ -71,6 +87,35 @@ def _runner_problems(name: str, fit: list[Target]) -> list[str | None]:
         return call(Probe([bare, *fit]), list[str | None], Deadline.after(_PATIENCE))
     except ChildError as failed:
         return [f"the runner {name!r} fails: {failed}"] * (1 + len(fit))
+
+
+def _gpu_state() -> dict[str, str]:
+    """What decides how fast the GPU is now, and whether one can measure on it."""
+    device = gpu.used()
+    if device is None:
+        return {}
+    watch, known = gpu.GpuWatch(device), gpu.facts(device)
+    watch.begin()
+    watch.end(0)
+    now = watch.total
+    on = {True: "on", False: "off", None: "unknown"}
+    return {
+        "gpu driver": gpu.driver(),
+        "compute capability": device.compute_capability or "unknown",
+        "gpu clock": f"{now.sm_mhz[0] if now.sm_mhz else '?'} MHz now, "
+        f"{known.get('gpu_max_mhz', '?')} at most",
+        "gpu power": f"{(now.power_mw or 0) / 1e3:.0f} W now, "
+        f"{known.get('gpu_power_limit_w', '?')} W at most",
+        "gpu temperature": f"{now.temperature_c} °C",
+        "gpu held back by": ", ".join(now.slowed_by) or "nothing",
+        "gpu processes": str(len(device.pids() or [])),
+        "gpu ecc": on[known.get("gpu_ecc")],  # type: ignore[index]
+        "gpu persistence": on[known.get("gpu_persistence")],  # type: ignore[index]
+    }
+
+
+def _board_state() -> dict[str, str]:
+    return {f"board {key.replace('_', ' ')}": str(value) for key, value in gpu.jetson().items()}
 
 
 def _instructions(here: machine.Machine) -> str:

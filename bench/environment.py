@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import machine
+from bench import gpu, machine
 from bench.cache import versions
 from bench.records import Environment
 
@@ -25,6 +25,10 @@ def environment(
     seen: dict[str, Option] = {"machine_threads": here.threads, **(flags or {})}
     if hasattr(os, "sched_getaffinity"):
         seen["affinity"] = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    if target.device == "cpu" and here.family >= 0:
+        seen["cpuid"] = f"{here.family}-{here.model}-{here.stepping}"
+    if target.device == "gpu" and here.board:
+        seen |= gpu.jetson()
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.exists():
         seen["governor"] = governor.read_text().strip()

@@ -89,6 +89,11 @@ class Child:
         self._stdout.close()
         self._stderr.close()
 
+    @property
+    def pid(self) -> int:
+        """Of the process, and of the session that holds all that it starts."""
+        return self._process.pid
+
     def ask(self, command: Command, answer: type[T], deadline: Deadline) -> T:
         """Give a command and return what it answers."""
         self._send(command)

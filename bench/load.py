@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,28 @@ from bench.records import Load
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from bench.gpu import GpuWatch
+
 
 class Watch:
     """Adds up what happens inside its `with` blocks; `total` is all of it."""
 
-    def __init__(self) -> None:
-        self.total = Load(0, 0, 0, 0, 0, 0)
+    def __init__(self, gpu: GpuWatch | None = None) -> None:
+        self._gpu = gpu
+        self._total = Load(0, 0, 0, 0, 0, 0)
+
+    @property
+    def total(self) -> Load:
+        return replace(self._total, gpu=self._gpu.total if self._gpu else None)
+
+    def count(self, steps: int) -> None:
+        """So many batches ran in the last block."""
+        if self._gpu:
+            self._gpu.count(steps)
 
     def __enter__(self) -> None:
+        if self._gpu:
+            self._gpu.begin()
         self._lap = timing.lap()
         self._before = _Counters.read()
         self._wall = self._lap.__enter__()
@@ -37,7 +51,9 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self._lap.__exit__(kind, error, trace)
-        self.total = _sum(self.total, _Counters.read().since(self._before, self._wall.ns))
+        self._total = _sum(self._total, _Counters.read().since(self._before, self._wall.ns))
+        if self._gpu:
+            self._gpu.end(self._wall.ns)
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ def _difference(now: int | None, before: int | None) -> int | None:
 
 def _sum(one: Load, other: Load) -> Load:
     sums: dict[str, Any] = {}
-    for name in (field.name for field in fields(Load)):
+    for name in (field.name for field in fields(Load) if field.name != "gpu"):
         a, b = getattr(one, name), getattr(other, name)
         sums[name] = None if a is None or b is None else a + b
     return Load(**sums)

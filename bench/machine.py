@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from bench import gpu as nvidia
+
+#: Where the kernel driver shows itself: on Linux, and in Windows' Linux.
+_DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -129,8 +134,10 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    if not Path("/proc/driver/nvidia/version").exists():
-        return ()  # no kernel driver: spare every command the start of nvidia-smi
+    if not any(map(Path.exists, _DRIVERS)):
+        return ()  # spare every command the start of NVML or nvidia-smi
+    if found := nvidia.devices():
+        return tuple(Gpu(each.name, each.compute_capability, nvidia.driver()) for each in found)
     query = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"]
     try:
         listed = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)

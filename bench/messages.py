@@ -38,18 +38,48 @@ class Names(msgspec.Struct, tag=True, frozen=True):
     source: str
 
 
+class Outlines(msgspec.Struct, tag=True, frozen=True):
+    """Ask for an outline of every model of a source."""
+
+    source: str
+
+
 class Probe(msgspec.Struct, tag=True, frozen=True):
-    """Ask why a runner cannot run some targets: a list of reasons, null for ready ones."""
+    """Ask why a runner cannot run some targets, or why nothing can be built for them here: a list
+    of reasons, null for ready ones."""
 
     targets: list[Target]
+    build_only: bool = False
+
+
+class Describe(msgspec.Struct, tag=True, frozen=True):
+    """Ask what a model is, without its weights, which have this tag; answered by Described."""
+
+    model: str
+    tag: str | None
+    cache: str
+
+
+class Export(msgspec.Struct, tag=True, frozen=True):
+    """Describe and export a model; answered by Exported."""
+
+    model: str
+    weights: str
+    cache: str
+    fresh: bool
 
 
 class Prepare(msgspec.Struct, tag=True, frozen=True):
-    """Describe, export, build and check; answered by Prepared."""
+    """Describe, export, build, and check on so many inputs; answered by Prepared. The canary beside
+    it is for what is going to be timed. With `build_only` the artifact need not be able to run
+    here."""
 
     job: Job
     cache: str
     fresh: bool
+    inputs: int = 4
+    canary: bool = True
+    build_only: bool = False
 
 
 class Canary(msgspec.Struct, tag=True, frozen=True):
@@ -86,7 +116,9 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
     fresh: bool
 
 
-Request = Names | Probe | Prepare | Inputs | Canary | Measure | Evaluate
+Request = (
+    Names | Outlines | Probe | Describe | Export | Prepare | Inputs | Canary | Measure | Evaluate
+)
 
 
 class WarmUp(msgspec.Struct, tag=True, frozen=True):
@@ -106,16 +138,31 @@ class Finish(msgspec.Struct, tag=True, frozen=True):
 Command = WarmUp | Block | Finish
 
 
+class Described(msgspec.Struct, frozen=True):
+    """A model as its source describes it, and what was counted in an export that is there."""
+
+    model: Model
+    facts: Facts | None
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A model, its ONNX file, and what is counted in it."""
+
+    model: Model
+    artifact: Artifact
+    facts: Facts
+
+
 class Prepared(msgspec.Struct, frozen=True):
     """All that timing and evaluating need. `accuracy_note` says why no accuracy can be measured,
-    null when it can."""
+    null when it can; `check` is null where nothing could be checked."""
 
     model: Model
     exported: Artifact
     timed: Timed
     canary: Timed | None
     facts: Facts
-    check: Check
+    check: Check | None
     packages: tuple[str, ...]
     accuracy_note: str | None
     notes: tuple[str, ...]

@@ -1,23 +1,20 @@
-"""Facts that an ONNX graph tells: its inputs, its parameters, its multiply-accumulates."""
+"""What an ONNX file tells without its weights being read: inputs, outputs, parameters."""
 
 from __future__ import annotations
 
+import tempfile
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import TensorProto, shape_inference
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
+from bench import onnx_count
 from bench.errors import StageError, first_line
 from bench.records import Facts, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    Shapes = Mapping[str, Sequence[int]]
-
     from bench.records import Artifact
 
 
@@ -70,7 +67,7 @@ def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(
             value.name,
-            tuple(_shape(value)),
+            onnx_count.shape(value),
             onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
         )
         for value in given
@@ -79,7 +76,7 @@ def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
 
 def output_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
     """The shape of the first output, None where a size is free; empty where nothing is said."""
-    return tuple(_shape(model.graph.output[0])) if model.graph.output else ()
+    return onnx_count.shape(model.graph.output[0]) if model.graph.output else ()
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -87,98 +84,48 @@ def opset(model: onnx.ModelProto) -> int:
     return max((entry.version for entry in model.opset_import if not entry.domain), default=0)
 
 
-def _shape(value: onnx.ValueInfoProto) -> Iterator[int | None]:
-    for size in value.type.tensor_type.shape.dim:
-        yield size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None
-
-
 def facts(exported: Artifact) -> Facts:
-    """Parameters, and multiply-accumulates at batch 1.
+    """Parameters, and what is counted on the graph (`bench.onnx_count`), without its weights.
 
-    Parameters are the elements of all floating-point initializers. MACs are those of convolutions
-    and matrix products, as the field counts them; None where shapes cannot be inferred.
+    Parameters are those that the exporter says it found, for it folds norms into weights and writes
+    tables out; else the elements of all floating-point initializers.
     """
     model = read(Path(exported.path))
-    params = sum(
+    stated = exported.details.get("parameters")
+    params = stated if isinstance(stated, int) else _elements(model)
+    found = onnx_count.count(model)
+    # Folding reads the weights: not those of a file that is too large for protobuf.
+    folded = None if exported.companions or not found.left_out else _folded(Path(exported.path))
+    if folded is not None:
+        again = onnx_count.count(folded)
+        found = min(found, again, key=lambda each: sum(each.left_out.values()))
+    if not found.left_out:
+        return Facts(params, found.macs, found.activations)
+    said = ", ".join(f"{n} {kind}" for kind, n in sorted(found.left_out.items()))
+    return Facts(params, None, None, least_macs=found.macs, uncounted=said)
+
+
+def _elements(model: onnx.ModelProto) -> int:
+    return sum(
         prod(tensor.dims)
         for tensor in model.graph.initializer
-        if tensor.data_type in _FLOATS and len(tensor.dims) > 0
+        if tensor.data_type in onnx_count.FLOATS and len(tensor.dims) > 0
     )
-    return Facts(params=params, macs=_macs(model))
 
 
-_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+def _folded(path: Path) -> onnx.ModelProto | None:
+    """The graph with all that is computed of sizes computed, as detectors do of their input's,
+    where shape inference gets lost; None where ONNX Runtime does not take it."""
+    import onnxruntime as ort
 
-
-def _macs(model: onnx.ModelProto) -> int | None:
-    for value in model.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if dims and not dims[0].dim_value:
-            dims[0].dim_value = 1
-    try:
-        graph = shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # a graph too odd for inference still has a latency
-        return None
-    shapes = {
-        value.name: list(_shape(value))
-        for value in (*graph.input, *graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")  # without one it is unknown, not a scalar
-    }
-    shapes |= {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    whole = {name: tuple(filter(None, shape)) for name, shape in shapes.items() if all(shape)}
-    total = 0
-    for node in graph.node:
-        # How often a branch or a loop runs is not in the graph.
-        loops = any(attribute.HasField("g") for attribute in node.attribute)
-        if loops or node.op_type in _UNCOUNTED:
+    with tempfile.TemporaryDirectory() as scratch:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(scratch) / "model.onnx")
+        options.log_severity_level = 3
+        options.add_free_dimension_override_by_name("batch", 1)
+        try:
+            ort.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+            return onnx.load(options.optimized_model_filepath, load_external_data=False)
+        except Exception:  # its exceptions share no base class but Exception
             return None
-        if node.op_type in _COUNTED:
-            try:
-                total += _COUNTED[node.op_type](node, whole)
-            except (KeyError, IndexError):
-                return None  # an unknown size somewhere: no count is better than a wrong one
-    batch = next((whole[v.name][0] for v in graph.input if whole.get(v.name)), 1)
-    return total // batch
-
-
-def _conv(node: onnx.NodeProto, shapes: Shapes) -> int:
-    """Each output element is a product over (input channels / groups) x kernel."""
-    return prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
-
-
-def _conv_transpose(node: onnx.NodeProto, shapes: Shapes) -> int:
-    """Each input element meets (output channels / groups) x kernel weights."""
-    return prod(shapes[node.input[0]]) * prod(shapes[node.input[1]][1:])
-
-
-def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
-    inner = shapes[node.input[0]][0 if _flag(node, "transA") else 1]
-    return prod(shapes[node.output[0]]) * inner
-
-
-def _matmul(node: onnx.NodeProto, shapes: Shapes) -> int:
-    return prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
-
-
-def _flag(node: onnx.NodeProto, name: str) -> bool:
-    return any(attribute.name == name and attribute.i for attribute in node.attribute)
-
-
-#: Ops that multiply and are not counted yet.
-_UNCOUNTED = {
-    "ConvInteger",
-    "DeformConv",
-    "Einsum",
-    "GRU",
-    "LSTM",
-    "MatMulInteger",
-    "QLinearConv",
-    "QLinearMatMul",
-    "RNN",
-}
-_COUNTED = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-}

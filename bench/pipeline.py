@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench import remedies, rounds, targets
@@ -14,7 +12,7 @@ from bench.launch import ChildError, call
 from bench.machine import observe
 from bench.messages import At, Evaluate, Evaluated, Prepare, Prepared, Progress
 from bench.records import Failure, Result, Trial
-from bench.timing import Deadline
+from bench.timing import Deadline, utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,23 +37,17 @@ class Settings:
 
 def run(job: Job, settings: Settings) -> Result:
     """Measure one job. A failure is a Result too; only the user's interruption is raised."""
+    return _row(job, settings, _measure)
+
+
+def build_only(job: Job, settings: Settings) -> Result:
+    """Everything up to the artifact, and nothing that needs the target itself. The Result has no
+    measurement, and is not for the store."""
+    return _row(job, settings, _build)
+
+
+def _row(job: Job, settings: Settings, fill: Callable[[_Row, _Ask, Settings], None]) -> Result:
     row = _Row(job)
-    try:
-        if not settings.anyway:
-            targets.require(job.target, observe())
-        _fill(row, settings)
-    except Unavailable as refusal:
-        row.set(failure=Failure("target", refusal.kind, str(refusal)))
-    except ChildError as failed:
-        row.set(failure=failed.failure)
-        settings.on_details(failed.details)
-    except StageError as error:
-        row.set(failure=Failure("evaluate", error.kind, str(error)))
-    return row.result
-
-
-def _fill(row: _Row, settings: Settings) -> None:
-    job = row.result.job
     deadline = Deadline.after(job.procedure.timeout_seconds)
 
     def on_reply(reply: Update) -> None:
@@ -66,44 +58,45 @@ def _fill(row: _Row, settings: Settings) -> None:
         else:
             row.keep(reply)
 
-    ask = partial(call, deadline=deadline, on_reply=on_reply)
-    where: dict[str, Any] = {"cache": str(settings.cache), "fresh": settings.fresh}
+    try:
+        fill(row, _Ask(str(settings.cache), settings.fresh, deadline, on_reply), settings)
+    except Unavailable as refusal:
+        row.set(failure=Failure("target", refusal.kind, str(refusal)))
+    except ChildError as failed:
+        row.set(failure=failed.failure)
+        settings.on_details(failed.details)
+    except StageError as error:
+        row.set(failure=Failure("evaluate", error.kind, str(error)))
+    return row.result
 
-    def prepare(job: Job) -> Prepared:
-        return ask(Prepare(job, **where), Prepared)
 
-    def evaluate(prepared: Prepared) -> Evaluated:
-        built = prepared.timed.built
-        return ask(Evaluate(job, prepared.model, prepared.exported, built, **where), Evaluated)
+def _build(row: _Row, ask: _Ask, settings: Settings) -> None:
+    row.prepared(ask.prepare(row.result.job, canary=False, build_only=True))
 
-    def keep(prepared: Prepared) -> None:
-        row.set(facts=prepared.facts, check=prepared.check)
-        row.note(*prepared.notes)
 
+def _measure(row: _Row, ask: _Ask, settings: Settings) -> None:
+    job = row.result.job
+    if not settings.anyway:
+        targets.require(job.target, observe())
     evaluated = None
     if job.max_drop is None:
-        prepared = prepare(job)
-        keep(prepared)
+        prepared = ask.prepare(job)
     else:
-        prepared, evaluated = _search(row, job.max_drop, prepare, evaluate, settings)
-        keep(prepared)
-    measurement, observed = rounds.measure(job, prepared, deadline, on_reply)
+        prepared, evaluated = _search(row, job.max_drop, ask, settings)
+    row.prepared(prepared)
+    measurement, observed = rounds.measure(job, prepared, ask.deadline, ask.on_reply)
     row.set(measurement=measurement, environment=observed)
 
     if prepared.accuracy_note is not None:
         row.note(prepared.accuracy_note)
         return
-    evaluated = evaluated or evaluate(prepared)
+    evaluated = evaluated or ask.evaluate(job, prepared)
     row.set(accuracy=evaluated.accuracy)
     row.note(*evaluated.notes)
 
 
 def _search(
-    row: _Row,
-    max_drop: float,
-    prepare: Callable[[Job], Prepared],
-    evaluate: Callable[[Prepared], Evaluated],
-    settings: Settings,
+    row: _Row, max_drop: float, ask: _Ask, settings: Settings
 ) -> tuple[Prepared, Evaluated]:
     """The first artifact that loses no more than `max_drop` points. Raises Below when none does;
     what was tried is in the row."""
@@ -114,10 +107,10 @@ def _search(
         row.quantized = None
         failure = None
         try:
-            prepared = prepare(replace(job, recipe=recipe))
+            prepared = ask.prepare(replace(job, recipe=recipe))
             if prepared.accuracy_note is not None:
                 raise StageError("no-data", f"--max-drop needs accuracy: {prepared.accuracy_note}")
-            evaluated = evaluate(prepared)
+            evaluated = ask.evaluate(job, prepared)
         except ChildError as failed:
             if row.quantized is None or not remedies.goes_on(failed.failure):
                 raise
@@ -136,12 +129,30 @@ def _search(
     raise StageError("accuracy", remedies.in_vain(row.result.tried, max_drop))
 
 
+@dataclass(frozen=True)
+class _Ask:
+    """The children of a job, each fresh, all before one deadline."""
+
+    cache: str
+    fresh: bool
+    deadline: Deadline
+    on_reply: Callable[[Update], None]
+
+    def prepare(self, job: Job, *, canary: bool = True, build_only: bool = False) -> Prepared:
+        request = Prepare(job, self.cache, self.fresh, canary=canary, build_only=build_only)
+        return call(request, Prepared, self.deadline, self.on_reply)
+
+    def evaluate(self, job: Job, prepared: Prepared) -> Evaluated:
+        built = prepared.timed.built
+        request = Evaluate(job, prepared.model, prepared.exported, built, self.cache, self.fresh)
+        return call(request, Evaluated, self.deadline, self.on_reply)
+
+
 class _Row:
     """A result being filled in, so that a failure keeps what was found before it."""
 
     def __init__(self, job: Job) -> None:
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self.result = Result(job=job, started_at=now, environment=environment(job.target))
+        self.result = Result(job=job, started_at=utc(), environment=environment(job.target))
         #: How int8 is being made, as the child says.
         self.quantized: Quantized | None = None
 
@@ -154,6 +165,10 @@ class _Row:
         self.quantized = found.quantized or self.quantized
         if found.artifact:
             self.set(artifacts=(*self.result.artifacts, found.artifact))
+
+    def prepared(self, found: Prepared) -> None:
+        self.set(facts=found.facts, check=found.check)
+        self.note(*found.notes)
 
     def note(self, *notes: str) -> None:
         self.set(notes=(*self.result.notes, *notes))

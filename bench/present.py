@@ -24,7 +24,7 @@ def results(rows: Sequence[Row]) -> None:
     """A table of public results; the source and the weights that all share are said once."""
     shared = {(row["source"], row["weights"]) for row in rows}
     short = len(shared) == 1 and len(rows) > 1
-    metric = _metric(rows)
+    metric = metric_of(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
     made = recipes_differ(rows)
     last = ["images/s"] if many else ["MB"]
@@ -45,9 +45,9 @@ def results(rows: Sequence[Row]) -> None:
                 Path(row["model"]).name if short else _model(row),
                 row["target"],
                 *([_recipe(row)] if made else []),
-                *([_batch(row)] if many else []),
+                *([batch_of(row)] if many else []),
                 *_latency(row),
-                _accuracy(row),
+                accuracy_of(row),
                 number(row["throughput_ips" if many else "artifact_mb"]),
                 "failed" if row["failure"] else row["verdict"],
             ]
@@ -145,6 +145,43 @@ def throughput(found: Row) -> None:
             say(f"batch {row['batch']}: failed at {failure['stage']}: {failure['message']}")
 
 
+def builds(rows: Sequence[Row]) -> None:
+    """What was compiled: how large, in which types, and whether it was checked; by whom, and where
+    it lies."""
+    made = [row for row in rows if row["compiled"]]
+    table(
+        ["model", "target", "MB", "s", "compute layers", "cosine"],
+        [
+            [
+                _model(row),
+                row["target"],
+                number(row["artifact_mb"]) if row["compiled"] else "failed",
+                number(row["build_s"]) if row["compiled"] else "-",
+                " ".join(f"{n} {kind}" for kind, n in row["layers"].items()) or "-",
+                f"{row['check']['cosine']:.4f}" if row["check"] else "-",
+            ]
+            for row in rows
+        ],
+        right={"MB", "s", "cosine"},
+    )
+    for row in made:
+        what = row["compiled"]
+        print(f"{_model(row)} @ {row['target']}: {what['format']} by {what['made_by']}")
+        print(f"  {what['path']}")
+    sys.stdout.flush()
+
+
+def build_problems(rows: Sequence[Row]) -> None:
+    """Why there is no artifact, in words, and how far it came."""
+    for row in rows:
+        if failure := row["failure"]:
+            what = f"{_model(row)} @ {row['target']}"
+            say(f"{what}: failed at {failure['stage']}: {failure['message']}")
+            if len(row["artifacts"]) > 1:
+                lowered = row["artifacts"][-1]
+                say(f"  what it was to be compiled from ({lowered['format']}): {lowered['path']}")
+
+
 def problems(rows: Sequence[Row]) -> None:
     """What speaks against the results, in words; past a few, counted."""
     doubtful = [row for row in rows if row["reasons"]]
@@ -163,22 +200,37 @@ def problems(rows: Sequence[Row]) -> None:
         )
 
 
+def imported(row: Row) -> None:
+    """What was read from another tool's files, and what is to be known of it."""
+    found, what = row["latency"] or row["reported"], f"{_model(row)} @ {row['target']}"
+    n = found.get("samples") or found["n"]
+    print(
+        f"{what} on {row['hardware']}: p50 {number(found['p50_ms'])} ms, window "
+        f"{found['window']}, batch {row['batch']}, {n} inferences, {row['measured_by']}"
+    )
+    sys.stdout.flush()
+    if row["reported"]:
+        say("figures as that tool printed them: without samples no interval, and no verdict")
+    for note in (*row["reasons"], *row["notes"]):
+        say(f"note: {note}")
+
+
 def listing(rows: Sequence[Row]) -> None:
     """A short table of public results with their ids, to pick one by."""
     table(
-        ["id", "date", "model", "target", "p50 ms", _metric(rows)],
+        ["id", "date", "model", "target", "p50 ms", metric_of(rows)],
         [
             [
                 row["id"],
                 row["started_at"][5:10],
                 _model(row),
                 row["target"],
-                _latency(row)[0] if row["latency"] else "failed",
-                _accuracy(row),
+                _median(row),
+                accuracy_of(row),
             ]
             for row in rows
         ],
-        right={"p50 ms", _metric(rows)},
+        right={"p50 ms", metric_of(rows)},
         fold=2,
     )
 
@@ -227,7 +279,7 @@ def gate(outcomes: Sequence[Outcome]) -> None:
     """Every job's outcome, then the notes, then the headline."""
     from bench.gate import outputs
 
-    metric = _metric([outcome.result for outcome in outcomes if outcome.result])
+    metric = metric_of([outcome.result for outcome in outcomes if outcome.result])
     table(
         ["", "model", "target", "p50 ms", "change", metric],
         [
@@ -237,7 +289,7 @@ def gate(outcomes: Sequence[Outcome]) -> None:
                 outcome.job.target.name,
                 *(_latency(outcome.result)[:1] if outcome.result else ("-",)),
                 outputs.change(outcome) or "-",
-                _accuracy(outcome.result) if outcome.result else "-",
+                accuracy_of(outcome.result) if outcome.result else "-",
             ]
             for outcome in outcomes
         ],
@@ -277,7 +329,9 @@ def noise(found: Row) -> None:
 
 def outcome(row: Row) -> str:
     """One result in a few words."""
-    accuracy = f", {_accuracy(row)} %" if row["accuracy"] else ""
+    if row.get("compiled"):
+        return f"{number(row['artifact_mb'])} MB by {row['compiled']['made_by']}"
+    accuracy = f", {accuracy_of(row)} %" if row["accuracy"] else ""
     return f"{_latency(row)[0]} ms{accuracy}, {row['verdict']}"
 
 
@@ -298,6 +352,13 @@ def _latency(row: Row) -> tuple[str, str]:
     return number(latency["p50_ms"]), f"{100 * half_width:.1f}"
 
 
+def _median(row: Row) -> str:
+    """The measured one, or, marked, what another tool says and kept no samples of."""
+    if row["latency"]:
+        return _latency(row)[0]
+    return f"({number(row['reported']['p50_ms'])})" if row["reported"] else "failed"
+
+
 def _slowest(row: Row) -> str:
     """The 99th percentile, or the maximum, marked as such, where there are too few samples."""
     latency = row["latency"]
@@ -306,17 +367,17 @@ def _slowest(row: Row) -> str:
     return number(latency["p99_ms"]) if latency["p99_ms"] else f"max {number(latency['max_ms'])}"
 
 
-def _batch(row: Row) -> str:
+def batch_of(row: Row) -> str:
     """Batch size, times streams where there are several."""
     return f"{row['batch']}" + (f" x {row['streams']}" if row["streams"] > 1 else "")
 
 
-def _metric(rows: Sequence[Row]) -> str:
+def metric_of(rows: Sequence[Row]) -> str:
     """What the accuracies of these rows are called, where they are all one metric."""
     found = {row["accuracy"]["metric"] for row in rows if row["accuracy"]}
     return found.pop().replace("top1", "top-1") if len(found) == 1 else "accuracy"
 
 
-def _accuracy(row: Row) -> str:
+def accuracy_of(row: Row) -> str:
     found = row["accuracy"]
     return f"{found['value']:.1f}" if found else "-"

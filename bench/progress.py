@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.coverage.table import cost, failure
 from bench.present import outcome
 from bench.recipes import written
 from bench.remedies import change as points_lost
@@ -18,6 +19,7 @@ from bench.timing import lap
 if TYPE_CHECKING:
     from bench import messages
     from bench.comparison import Comparison
+    from bench.coverage.ledger import Attempt
     from bench.records import Job, Stage, Trial
 
 
@@ -92,6 +94,38 @@ class Progress:
             for stage, seconds in self._stages.items()
             if seconds >= least
         )
+
+
+class Coverage:
+    """A line for each model and target that was tried."""
+
+    def __init__(self) -> None:
+        self._expected = self._done = 0
+        self._live = sys.stderr.isatty()
+        self._head = ""
+
+    def expect(self, attempts: int) -> None:
+        self._expected = attempts
+
+    def start(self, attempt: Attempt) -> None:
+        self._head = f"[{self._done + 1}/{self._expected}] {_place(attempt)}"
+        if self._live:
+            draw(self._head)
+
+    def at(self, stage: Stage) -> None:
+        if self._live:
+            draw(f"{self._head}: {stage} ...")
+
+    def finish(self, attempt: Attempt) -> None:
+        self._done += 1
+        if self._live:
+            draw("")
+        how = f"fails at {failure(attempt)}" if attempt.failure else "works"
+        say(f"[{self._done}/{self._expected}] {_place(attempt)}: {how}; {cost(attempt)}")
+
+
+def _place(attempt: Attempt) -> str:
+    return attempt.model + (f" @ {attempt.target}" if attempt.target else ", export")
 
 
 class Pairs:

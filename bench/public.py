@@ -11,7 +11,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from bench import recipes, stats
 from bench.modelref import ModelRef
@@ -19,6 +18,8 @@ from bench.records import Recipe
 from bench.verdict import judge
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.records import Accuracy, Artifact, Measurement, Result, Trial
 
 _MB = 1e6
@@ -54,16 +55,24 @@ def to_public(result: Result) -> dict[str, Any]:
         "streams": job.procedure.streams,
         "options": job.target.options,
         "threads": result.environment.flags.get("threads"),
+        "measured_by": measured_by(result),
         "throughput_ips": None,
+        "energy_mj": None,
         "load_ms": None,
         "first_ms": None,
         "peak_rss_mb": None,
         "reasons": [],
         **timed,
+        "reported": msgspec.to_builtins(result.reported),
         "build_s": built.build_s if built else None,
         "artifact_mb": built.bytes / _MB if built else None,
         "params_m": result.facts.params / 1e6 if result.facts else None,
         "gmacs": result.facts.macs / 1e9 if result.facts and result.facts.macs else None,
+        "activations_m": result.facts.activations / 1e6
+        if result.facts and result.facts.activations
+        else None,
+        "uncounted": result.facts.uncounted if result.facts else None,
+        "input": list(model.inputs[0].shape[1:]) if model and model.inputs else None,
         "calibration": _calibration(built),
         "accuracy": _accuracy(result.accuracy),
         "max_drop": job.max_drop,
@@ -78,6 +87,27 @@ def to_public(result: Result) -> dict[str, Any]:
     }
 
 
+def build_to_public(result: Result) -> dict[str, Any]:
+    """The public JSON object of one build (`bench compile`). `compiled` is what runs on the device,
+    null where there is none; `layers` counts its compute layers by the type they run in, as far as
+    the compiler tells."""
+    row = to_public(result)
+    built = result.artifacts[-1] if result.artifacts and not result.failure else None
+    about = ("path", "format", "sha256", "made_by", "build_s", "details")
+    compiled = {name: getattr(built, name) for name in about} if built else None
+    layers = str(built.details.get("layers_as_typed", "")) if built else ""
+    same = (
+        *("status", "model", "source", "weights", "target", "runner", "precision", "batch"),
+        *("options", "build_s", "artifact_mb", "params_m", "gmacs", "check", "failure"),
+        *("artifacts", "environment", "notes", "started_at"),
+    )
+    return {
+        **{name: row[name] for name in same},
+        "compiled": compiled,
+        "layers": {kind: int(n) for kind, _, n in (e.partition(":") for e in layers.split())},
+    }
+
+
 def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     how = result.job.procedure
     runs = measured.processes
@@ -85,6 +115,15 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     samples = stats.pooled(blocks)
     interval = stats.median_interval(blocks)
     verdict, reasons = judge(measured, interval, how)
+    if result.provenance:  # who watched nothing is never beyond doubt
+        verdict = "NOISY" if verdict == "VALID" else verdict
+        alone = len(runs) == 1
+        reasons.append(
+            f"measured by {measured_by(result)}{' in one process' if alone else ''}: "
+            f"{'how processes differ' if alone else 'how it was warmed up'} and what else the "
+            "machine did is not known"
+        )
+    memory = [run.peak_rss_bytes for run in runs if run.peak_rss_bytes is not None]
     p99 = stats.percentile(samples, 0.99)
     p90 = stats.percentile(samples, 0.90)
     return {
@@ -104,12 +143,33 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
         # Streams are busy all the time, so that so many batches are on their way at any moment
         # (Little 1961, "A proof for the queuing formula L = λW").
         "throughput_ips": how.streams * how.batch / (float(samples.mean()) / 1e9),
-        "load_ms": float(np.median([run.load_ns for run in runs])) / 1e6,
-        "first_ms": float(np.median([run.first_ns for run in runs])) / 1e6,
-        "peak_rss_mb": max(run.peak_rss_bytes for run in runs) / _MB,
+        "load_ms": _middle_ms([run.load_ns for run in runs]),
+        "first_ms": _middle_ms([run.first_ns for run in runs]),
+        "peak_rss_mb": max(memory) / _MB if memory else None,
+        "energy_mj": energy_mj(measured, how.batch),
         "verdict": verdict,
         "reasons": reasons,
     }
+
+
+def energy_mj(measured: Measurement, batch: int) -> float | None:
+    """What one image takes of the GPU's board, idling included; None where nothing tells."""
+    gpus = [run.load.gpu if run.load else None for run in measured.processes]
+    known = [gpu for gpu in gpus if gpu and gpu.energy_mj and gpu.steps]
+    if not known or len(known) < len(gpus):
+        return None
+    return sum(gpu.energy_mj or 0 for gpu in known) / (batch * sum(gpu.steps for gpu in known))
+
+
+def measured_by(result: Result) -> str:
+    """Who held the stopwatch: "bench", or another tool and its version."""
+    who = result.provenance
+    return " ".join(filter(None, (who.tool, who.version))) if who else "bench"
+
+
+def _middle_ms(each_ns: Sequence[int | None]) -> float | None:
+    known = [ns for ns in each_ns if ns is not None]
+    return median(known) / 1e6 if known else None
 
 
 def canary_ratio(measured: Measurement) -> float | None:

@@ -198,11 +198,34 @@ class Artifact:
 class Check:
     """How far the built artifact's outputs are from those of the exported fp32 ONNX, over `n`
     inputs: the lowest cosine similarity, and the largest absolute difference as a share of the
-    largest absolute reference output."""
+    largest absolute reference output. Of boxes that the network itself has chosen, `cosine` is how
+    much of them is the same beyond chance, over all inputs (`bench.check`), and `max_rel` is about
+    the scores of the same boxes."""
 
     cosine: float
     max_rel: float
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuLoad:
+    """What the GPU did while the blocks of one process ran, as NVML tells it: `steps` batches (with
+    those dropped), the energy they took (the board's, idling included), the lowest and the highest
+    clock, the highest temperature and power at the ends of blocks, why it ran slower than it could
+    (NVML's reasons), for how long it was held back by heat and by its power limit, and the most
+    processes of others that had it at once, and the most that these used of it, in percent. None
+    where the GPU does not tell."""
+
+    steps: int
+    energy_mj: float | None
+    sm_mhz: tuple[int, int] | None
+    temperature_c: int | None
+    power_mw: int | None
+    slowed_by: tuple[str, ...]
+    hot_ns: int | None
+    capped_ns: int | None
+    others: int | None
+    others_percent: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +234,7 @@ class Load:
     time of that process and of all others, the time the hypervisor took away (steal), how often
     the process lost its core to another (involuntary context switches), and how often the CPU said
     that it was too hot to keep its clock. Sums over the blocks; None where the system does not
-    tell."""
+    tell. `gpu` where the target is one that tells."""
 
     wall_ns: int
     own_cpu_ns: int
@@ -219,6 +242,7 @@ class Load:
     steal_ns: int | None
     switches: int
     throttled: int | None
+    gpu: GpuLoad | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +250,15 @@ class ProcessRun:
     """What one fresh process saw. Blocks are kept apart; the warm-up is kept too, and after it the
     calls that were dropped at the start of each block. All in ns.
     `stable` is False when the warm-up hit its cap before the latency settled. `canary_ns` has one
-    block of the canary for each block of the model, taken right after it."""
+    block of the canary for each block of the model, taken right after it. Load time, first
+    inference and peak memory are None where another tool measured and does not say."""
 
     blocks_ns: tuple[tuple[int, ...], ...]
     warmup_ns: tuple[int, ...]
     stable: bool
-    load_ns: int
-    first_ns: int
-    peak_rss_bytes: int
+    load_ns: int | None
+    first_ns: int | None
+    peak_rss_bytes: int | None
     canary_ns: tuple[tuple[int, ...], ...] = ()
     load: Load | None = None
 
@@ -250,6 +275,32 @@ class Measurement:
     stopped_by: Literal["interval", "cap"]
     wall_ns: int
     canary: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who measured, where it was another tool: its name and version (None where it says none), the
+    files that it wrote, and the sha256 of their bytes one after the other."""
+
+    tool: str
+    version: str | None
+    files: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Latencies that another tool reports and kept no samples of, in ms, as it rounded them (to
+    `resolution_ms`), over `n` inferences. Without samples there is no interval and no verdict, so
+    this never stands where a Measurement does."""
+
+    window: Window
+    n: int
+    p50_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    resolution_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +329,16 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Size of the network, counted on its ONNX graph. `macs` are multiply-accumulates an image."""
+    """Size of the network, counted on its ONNX graph (`bench.onnx_count`). `macs` are multiply-
+    accumulates an image, `activations` the elements that its convolutions and matrix products put
+    out. Both are None where some could not be counted: `uncounted` says which ("3 MatMul"), and
+    `least_macs` is the count of the others."""
 
     params: int
     macs: int | None
+    activations: int | None = None
+    least_macs: int | None = None
+    uncounted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +380,8 @@ class Trial:
 @dataclass(frozen=True, slots=True)
 class Result:
     """One row: what was asked, and what was found or why nothing was. `started_at` is in UTC;
-    `tried` are the recipes that `max_drop` went through, the last one the one that was timed."""
+    `tried` are the recipes that `max_drop` went through, the last one the one that was timed.
+    `provenance` says who measured, None for this tool itself."""
 
     job: Job
     started_at: str
@@ -338,3 +396,5 @@ class Result:
     notes: tuple[str, ...] = ()
     tried: tuple[Trial, ...] = ()
     schema: int = SCHEMA
+    provenance: Provenance | None = None
+    reported: Reported | None = None

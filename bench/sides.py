@@ -87,6 +87,11 @@ def parse(
 def recorded(result: Result, procedure: Procedure) -> Asked:
     """A recorded result as a side: its own job and artifact, timed by this procedure."""
     name = result_id(result)
+    if result.provenance:
+        raise UsageError(
+            f"result {name} was measured by {result.provenance.tool}: its artifact is not here to "
+            "be timed again"
+        )
     if result.failure or result.model is None or not result.artifacts:
         raise UsageError(f"result {name} failed, so there is nothing to compare: `bench show` it")
     alike = _under(result.job.procedure, procedure)

@@ -163,6 +163,18 @@ class Store:
             raise UsageError(f"{prefix!r} is the start of more than one id: give more digits")
         return self._decode(rows[0].id, rows[0].record)
 
+    def of_architecture(self, model: str) -> list[Result]:
+        """Results of `source:name`, whatever tag of weights was asked for; oldest first."""
+        column = _results.c.model
+        query = (
+            sa.select(_results.c.id, _results.c.record)
+            .where((column == model) | column.startswith(f"{model}.", autoescape=True))
+            .order_by(_results.c.started_at, _results.c.id)
+        )
+        with self._open() as connection:
+            rows = connection.execute(query).all()
+        return [self._decode(row.id, row.record) for row in rows]
+
     def set_baseline(self, name: str, ids: Iterable[str]) -> None:
         """Make `name` mean these results, and no others; none removes it."""
         rows = [{"name": name, "result": each} for each in dict.fromkeys(ids)]

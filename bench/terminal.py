@@ -54,6 +54,16 @@ def number(value: float | None) -> str:
     return f"{value:.3g}" if value >= 0.001 else f"{value:.4f}"
 
 
+def amount(value: float | None) -> str:
+    """A count with K, M or G behind it, "-" where it is not known."""
+    if value is None:
+        return "-"
+    for letter, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size:
+            return f"{number(value / size)} {letter}"
+    return number(value)
+
+
 def change(ratio: float) -> str:
     """A ratio as the change that it is."""
     return f"{100 * (ratio - 1):+.2f} %"

@@ -10,6 +10,7 @@ import gc
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from itertools import cycle
 from statistics import median
 from typing import TYPE_CHECKING
@@ -74,6 +75,11 @@ class Deadline:
     def left(self) -> float:
         """Seconds until then, 0 when it has passed."""
         return max(0.0, (self.at_ns - _clock()) / 1e9)
+
+
+def utc() -> str:
+    """The date and time in UTC, to the millisecond (ISO 8601): when a row was begun."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def stopclock() -> Callable[[], float]:

@@ -23,7 +23,7 @@ Format = Literal["jsonl", "csv", "parquet"]
 
 
 #: Keys that hold an object, or null where there is none: null makes no column of its own.
-_NESTED = {"latency", "accuracy", "published", "check", "failure"}
+_NESTED = {"latency", "reported", "accuracy", "published", "check", "failure"}
 
 
 def flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:

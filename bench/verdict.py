@@ -17,7 +17,7 @@ from bench import stats
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bench.records import Load, Measurement, Procedure
+    from bench.records import GpuLoad, Load, Measurement, Procedure
 
 Verdict = Literal["VALID", "NOISY", "INVALID"]
 
@@ -32,6 +32,13 @@ DRIFT = 0.03
 #: Other processes may use this share of one CPU, and the hypervisor take this share of the time.
 OTHERS = 0.20
 STEAL = 0.01
+#: NVML's reasons, as `bench.gpu` words them, in which the hardware itself cuts the clock to a half
+#: or less.
+HARD = {"hardware slowdown", "hardware slowdown by heat", "external power brake"}
+#: Percent of the GPU's SMs that other processes may use, and the share by which its clock may
+#: move: a step of it is 15 MHz, 1 % of a T4's.
+GPU_OTHERS = 1
+GPU_CLOCKS = 0.02
 #: Times a second that another process may take the core away.
 SWITCHES = 50.0
 
@@ -47,7 +54,8 @@ def judge(
         *_spread(measurement),
         *load([run.load for run in measurement.processes if run.load]),
     ]
-    if half_width > INVALID_HALF_WIDTH:
+    gpus = [run.load.gpu for run in measurement.processes if run.load and run.load.gpu]
+    if half_width > INVALID_HALF_WIDTH or any(_unusable(gpus)):
         return "INVALID", reasons
     return ("NOISY" if reasons else "VALID"), reasons
 
@@ -108,7 +116,10 @@ def _canary_says(measurement: Measurement) -> str:
 
 
 def load(loads: Sequence[Load]) -> Iterator[str]:
-    """What the operating system saw."""
+    """What the operating system saw, and the GPU."""
+    gpus = [load.gpu for load in loads if load.gpu]
+    yield from _unusable(gpus)
+    yield from _doubtful(gpus)
     seconds = sum(load.wall_ns for load in loads) / 1e9
     if not seconds:
         return
@@ -127,6 +138,42 @@ def load(loads: Sequence[Load]) -> Iterator[str]:
         yield f"the process lost its core {switches:.0f} times a second to others"
     if throttled:
         yield f"the CPU slowed down {throttled} times because it was hot: let it cool"
+
+
+def _unusable(loads: Sequence[GpuLoad]) -> Iterator[str]:
+    """What makes a time on a GPU no property of the network."""
+    busy = max((each.others_percent or 0 for each in loads), default=0)
+    hard = {reason for each in loads for reason in each.slowed_by} & HARD
+    if busy > GPU_OTHERS:
+        yield f"another process used {busy}% of the GPU meanwhile: stop it (`nvidia-smi` names it)"
+    if hard:
+        yield f"the GPU halved its clock, or worse ({', '.join(sorted(hard))}): cool or mend it"
+
+
+def _doubtful(loads: Sequence[GpuLoad]) -> Iterator[str]:
+    """What the GPU saw that makes it slower, or less sure."""
+    others = max((each.others or 0 for each in loads), default=0)
+    busy = max((each.others_percent or 0 for each in loads), default=0)
+    reasons = {reason for each in loads for reason in each.slowed_by}
+    clocks = [mhz for each in loads if each.sm_mhz for mhz in each.sm_mhz]
+    if others and busy <= GPU_OTHERS:
+        one = others == 1
+        yield (
+            f"{others} other process{'' if one else 'es'} had the GPU open, and could have used "
+            f"it: stop {'it' if one else 'them'} (`nvidia-smi` names {'it' if one else 'them'})"
+        )
+    if "heat" in reasons or any(each.hot_ns for each in loads):
+        yield "the GPU slowed down because it was hot: let it cool, or lock a lower clock"
+    if "power limit" in reasons or any(each.capped_ns for each in loads):
+        yield (
+            "the GPU was held back by its power limit: lock a clock that it can keep "
+            "(`nvidia-smi -lgc MHZ`)"
+        )
+    if clocks and max(clocks) - min(clocks) > GPU_CLOCKS * max(clocks):
+        yield (
+            f"the GPU's clock floated between {min(clocks)} and {max(clocks)} MHz: lock it "
+            "(`nvidia-smi -lgc MHZ`)"
+        )
 
 
 def _medians(blocks: Sequence[Sequence[int]]) -> list[float]:

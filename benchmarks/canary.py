@@ -5,7 +5,7 @@ few rounds of a block of the network and a block of each candidate canary. The s
 of the raw latency is set beside that of the latency in canaries, for each size of the canary and
 each length of its blocks (a shorter block is the beginning of a longer one).
 
-    python benchmarks/canary.py [--minutes 12]
+    python benchmarks/canary.py [--minutes 12] [--pause 3]   # seconds between two runs
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NETWORKS = [
 ]
 SIZES = (32, 64, 128)
 LENGTHS = (0.005, 0.01, 0.02, 0.05)
-ROUNDS, BLOCK_SECONDS, PAUSE_SECONDS = 12, 0.1, 3.0
+ROUNDS, BLOCK_SECONDS = 12, 0.1
 
 
 def watch(opened: ExitStack, built: Artifact, pool: list, target: str) -> timing.Stopwatch:
@@ -73,6 +73,7 @@ def cut(block: list[int], seconds: float) -> list[int]:
 
 parser = ArgumentParser(description=__doc__)
 parser.add_argument("--minutes", type=float, default=12.0)
+parser.add_argument("--pause", type=float, default=3.0)
 given = parser.parse_args()
 
 with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
@@ -107,7 +108,7 @@ with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
                 for length in LENGTHS:
                     short = [cut(block, length) for block in sung[size]]
                     ratios[network, size, length].append(log(stats.ratio(blocks, short)))
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(given.pause)
 
 heading("The canary")
 print(f"{len(raw[NETWORKS[0]])} runs of {ROUNDS * BLOCK_SECONDS:.1f} s, one thread, over")

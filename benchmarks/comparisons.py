@@ -5,8 +5,12 @@ Networks are compared with themselves, and with themselves made slower by extra 
 false alarms at most 1 %; 3 % slower found in 99 %, 2 % in 95 %, within 60 s; 1 % in 80 %, within
 180 s and with a margin of 1 %.
 
-    python benchmarks/comparisons.py run --into comparisons.jsonl --n 200   # goes on where it was
-    python benchmarks/comparisons.py report comparisons.jsonl
+Eight hundred comparisons take some ten hours of a machine that does nothing else, so they are
+added to a ledger over several runs, on whatever machines there were; each run calibrates its own
+slowdowns.
+
+    python benchmarks/comparisons.py run --minutes 60       # goes on where the ledger ends
+    python benchmarks/comparisons.py report
 """
 
 from __future__ import annotations
@@ -16,12 +20,13 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections import defaultdict
+from datetime import date
 from math import log
 from pathlib import Path
 from random import Random
 
 import numpy as np
-from machine import heading
+from machine import circumstances
 from scipy import stats as tests
 from slowdown import slowed
 
@@ -33,6 +38,7 @@ from bench.records import Job, Procedure
 from bench.store import Store
 from bench.timing import Deadline
 
+LEDGER = Path(__file__).with_name("records") / "comparisons.jsonl"
 NETWORKS = [
     ("torchvision:mobilenet_v2", "cpu-openvino-fp32"),
     ("torchvision:squeezenet1_1", "cpu-ort-fp32"),
@@ -68,12 +74,12 @@ def calibrated(model: str, target: str, folder: Path) -> dict[int, sides.Side]:
     exported = Path(call(request, Prepared, Deadline.after(3600)).exported.path)
     base = side(slowed(exported, folder / "base.onnx", SMALL), target)
     columns, ratio = LARGE, 0.0
-    for _ in range(2):  # the second time where it is plain, and near what is wanted
+    for next_aim, seconds in ((0.08, 30), (0.03, 60), (0.02, 90)):  # nearer and nearer
         large = side(slowed(exported, folder / f"large{columns}.onnx", columns), target)
-        rules = comparison.Rules(max_seconds=60, early=False)
+        rules = comparison.Rules(max_seconds=seconds, early=False)
         ratio = comparison.compare(base, large, rules).ratio
-        per_column = (ratio - 1) / (columns - SMALL)
-        columns = SMALL + round(0.08 / per_column)
+        per_column = max(ratio - 1, 0.005) / (columns - SMALL)
+        columns = SMALL + round(next_aim / per_column)
     made = {0: base}
     for percent in (1, 2, 3):
         columns = SMALL + round(percent / 100 / per_column)
@@ -97,29 +103,41 @@ def others(a: np.ndarray, b: np.ndarray, a_one: np.ndarray, b_one: np.ndarray) -
     }
 
 
+def neighbours(found: comparison.Comparison) -> float:
+    """What other processes used meanwhile, as a share of one CPU."""
+    loads = [load for pair in found.pairs for load in pair.loads]
+    return sum(load.other_cpu_ns or 0 for load in loads) / sum(load.wall_ns for load in loads)
+
+
 def medians(blocks: list) -> np.ndarray:
     return np.array([np.median(block) for block in blocks])
 
 
-def run(into: Path, n: int, percents: list[int], seed: int) -> None:
+def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
     done = defaultdict(int)
-    if into.exists():
-        for line in into.read_text().splitlines():
-            done[json.loads(line)["percent"]] += 1
+    for row in read([into] if into.exists() else []):
+        done[row["percent"]] += 1
+    started = f"{date.today()}, {sum(done.values())} before"
+    deadline = Deadline.after(60 * minutes)
     with tempfile.TemporaryDirectory() as scratch:
         made = {}
         for i, (model, target) in enumerate(NETWORKS):
             folder = Path(scratch) / str(i)
             folder.mkdir()
             made[model, target] = calibrated(model, target, folder)
-        random = Random(seed)
+        random = Random(started)
         before: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         while left := [percent for percent in percents if done[percent] < n]:
+            if not deadline.left():
+                break
             percent = random.choice(left)
             network = random.choice(NETWORKS)
             margin, seconds, _ = CONDITIONS[percent]
             rules = comparison.Rules(margin, seconds, seed=random.randrange(2**32))
             found = comparison.compare(made[network][0], made[network][percent], rules)
+            if found.failure:
+                print(found.failure, file=sys.stderr)
+                continue
             a, b = (
                 medians([block for pair in found.pairs for block in getattr(pair, name)])
                 for name in ("a_ns", "b_ns")
@@ -130,6 +148,8 @@ def run(into: Path, n: int, percents: list[int], seed: int) -> None:
                 earlier, earlier_one = before[network]
                 nights = others(earlier, a, earlier_one, a_one)
             row = {
+                "run": started,
+                "machine": circumstances(),
                 "percent": percent,
                 "network": " @ ".join(network),
                 "verdict": found.verdict,
@@ -139,6 +159,7 @@ def run(into: Path, n: int, percents: list[int], seed: int) -> None:
                 "seconds": found.seconds,
                 "spread": float(np.std([pair.log_ratio for pair in found.pairs], ddof=1)),
                 "p50_ms": float(np.median(a)) / 1e6,
+                "neighbours": neighbours(found),
                 "others": others(a, b, a_one, b_one),
                 "nights": nights,
             }
@@ -148,11 +169,23 @@ def run(into: Path, n: int, percents: list[int], seed: int) -> None:
             done[percent] += 1
 
 
+def read(paths: list[Path]) -> list[dict]:
+    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+
 def report(paths: list[Path]) -> None:
-    rows = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    rows = read(paths)
     kinds = {percent: [row for row in rows if row["percent"] == percent] for percent in CONDITIONS}
     kinds = {percent: some for percent, some in kinds.items() if some}
-    heading("Comparisons")
+    print("## Comparisons\n")
+    for started in dict.fromkeys(row["run"] for row in rows):
+        some = [row for row in rows if row["run"] == started]
+        busy = np.median([row["neighbours"] for row in some])
+        print(
+            f"- {started.partition(',')[0]}, {len(some)} comparisons, beside other processes that "
+            f"used {busy:.0%} of a CPU (median): {some[0]['machine']}"
+        )
+    print()
     verdicts = ("SLOWER", "SAME", "FASTER", "UNSURE")
     line(
         "slower by", "n", *verdicts, "asked", "", "ratio", "seconds (90 %)", "ci95 holds", head=True
@@ -205,11 +238,11 @@ def line(*cells: object, head: bool = False) -> None:
 
 
 def truth(rows: list[dict], row: dict) -> float:
-    """The true ratio, as well as it is known: the median over all comparisons of its kind; 1 for A
-    against A."""
+    """The true ratio, as well as it is known: the median over all comparisons of its kind in its
+    run; 1 for A against A."""
     if row["percent"] == 0:
         return 1.0
-    kind = ("percent", "network")
+    kind = [key for key in ("run", "percent", "network") if key in row]
     alike = [log(r["ratio"]) for r in rows if all(r[key] == row[key] for key in kind)]
     return float(np.exp(np.median(alike)))
 
@@ -217,14 +250,14 @@ def truth(rows: list[dict], row: dict) -> float:
 parser = ArgumentParser(description=__doc__)
 commands = parser.add_subparsers(dest="command", required=True)
 running = commands.add_parser("run")
-running.add_argument("--into", type=Path, required=True)
+running.add_argument("--into", type=Path, default=LEDGER)
 running.add_argument("--n", type=int, default=200)
 running.add_argument("--percent", type=int, nargs="*", default=[0, 3, 2, 1])
-running.add_argument("--seed", type=int, default=0)
+running.add_argument("--minutes", type=float, default=600.0)
 reporting = commands.add_parser("report")
-reporting.add_argument("files", type=Path, nargs="+")
+reporting.add_argument("files", type=Path, nargs="*", default=[LEDGER])
 given = parser.parse_args()
 if given.command == "run":
-    run(given.into, given.n, given.percent, given.seed)
+    run(given.into, given.n, given.percent, given.minutes)
 else:
     report(given.files)

@@ -10,8 +10,12 @@ from bench.cache import versions
 PACKAGES = ("frontier-bench", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 
+def circumstances() -> str:
+    """The machine and the versions."""
+    found = ", ".join(f"{name} {number}" for name, number in versions(PACKAGES).items())
+    return f"{machine.observe()}, {machine.observe().os}; {found}"
+
+
 def heading(title: str) -> None:
     """A Markdown heading with the circumstances under it."""
-    found = ", ".join(f"{name} {number}" for name, number in versions(PACKAGES).items())
-    date = datetime.now(timezone.utc).date()
-    print(f"## {title}\n\n{date}, {machine.observe()}, {machine.observe().os}; {found}\n")
+    print(f"## {title}\n\n{datetime.now(timezone.utc).date()}, {circumstances()}\n")

@@ -110,25 +110,3 @@ def seeded(seed: int = 0) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def settle(module: torch.nn.Module, example: torch.Tensor) -> None:
-    """Give the batch norms of a randomly initialised network the statistics of a real forward
-    pass, as training would: without them activations of deep networks vanish or explode, and
-    neither parity nor quantization would mean anything."""
-    import torch
-
-    norms = [
-        part for part in module.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)
-    ]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0  # the statistics of this one pass
-    with torch.no_grad():
-        module(example)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.eval()
-        norm.momentum = momentum

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import StageError, UsageError
 from bench.records import Model, TensorSpec
 from exporters import checkpoints, torch_onnx
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from bench.records import Artifact
 
 
-class PythonFactory:
+class PythonFactory(TorchSource):
     packages: tuple[str, ...] = ("torch", "onnxscript", "onnx")
     stable = False
 

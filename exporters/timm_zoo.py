@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from math import floor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StageError, UsageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, Published, TensorSpec
-from exporters import checkpoints, torch_onnx
+from exporters import checkpoints, std_convs, timm_index, torch_onnx
+from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from bench.contracts import Dataset
+    from bench.contracts import Dataset, Outline
     from bench.records import Artifact
 
 
-class TimmZoo:
+class TimmZoo(TorchSource):
     packages: tuple[str, ...] = ("timm", "torch", "onnxscript", "onnx")
     stable = True
 
@@ -53,13 +53,19 @@ class TimmZoo:
             inputs=(TensorSpec("input", (None, *config.input_size), "float32"),),
             preprocess=_preprocess(config),
             labels=_labels(config),
-            published=_published(f"{architecture}.{config.tag}") if found == config.tag else None,
+            published=_published(f"{architecture}.{config.tag}", config.input_size[-1])
+            if found == config.tag
+            else None,
             weights_file=checkpoints.file_of(weights),
             notes=notes,
         )
 
     def export(self, model: Model, to: Path) -> Artifact:
         return torch_onnx.export_image_model(_create(model), model, to)
+
+    def outlines(self) -> Iterable[Outline]:
+        torch_onnx.require("torch", "timm")
+        return timm_index.outlines()
 
     def dataset(self, model: Model) -> Dataset | None:
         return None
@@ -76,6 +82,7 @@ def _create(model: Model) -> Any:
         module = timm.create_model(name, pretrained=pretrained, exportable=True)
     if model.weights_file:
         checkpoints.load_file(module, model.weights_file)
+    std_convs.fold(module)
     return module.eval()
 
 
@@ -127,9 +134,12 @@ def _labels(config: Any) -> tuple[str, ...]:
     return tuple(ImageNetInfo(subset).label_names()) if subset else ()  # type: ignore[no-untyped-call]
 
 
-def _published(name: str) -> Published | None:
-    with (Path(__file__).parent / "timm_top1.tsv").open() as table:
-        for row in csv.DictReader(table, delimiter="\t"):
-            if row["model"] == name:
-                return Published("top1", float(row["top1"]), name.partition(".")[2], row["source"])
-    return None
+def _published(name: str, size: int) -> Published | None:
+    """What timm states for these weights: at this size of image, else at the nearest one, and
+    which it was."""
+    stated = timm_index.top1().get(name, {})
+    at = timm_index.nearest(stated, size)
+    if at is None:
+        return None
+    source = f"{timm_index.SOURCE}, at {at} x {at}"
+    return Published("top1", stated[at], name.partition(".")[2], source)

@@ -3,35 +3,64 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
+import shutil
 import warnings
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bench import onnx_graph, timing
+from bench import agreement, inputs, onnx_graph, timing
 from bench.cache import artifact
-from bench.check import cosine_similarity, outputs, reference
+from bench.check import outputs, reference
 from bench.errors import StageError, Unavailable, first_line
-from exporters.checkpoints import seeded, settle
+from exporters import random_weights, torch_program
+from exporters.checkpoints import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     import torch
 
-    from bench.records import Artifact, Model
+    from bench.contracts import Array
+    from bench.records import Artifact, Model, Option
 
 #: Protobuf cannot hold 2 GB; past this many bytes the weights lie in a file beside the graph.
 _EXTERNAL_BYTES = 1_800_000_000
 #: Parity of the ONNX file with torch: the same arithmetic in another order.
 LOWEST_COSINE = 0.9999
 LARGEST_RELATIVE = 1e-3
+#: Parity of boxes, matched one to one: which of two that overlap is dropped, or which is the last
+#: of the best, may hang on the last digit of a score.
+LOWEST_MATCHED = 0.99
+#: What the older exporter is asked for: the newest opset whose operators it writes itself.
+_OLDER_OPSET = 17
 
 
-def require(*packages: str) -> None:
-    """Raise Unavailable, with the remedy, when a package of the zoo extra cannot be imported."""
+@dataclass(frozen=True)
+class _Way:
+    """One of the ways to export: torch's newer exporter or the older one, with a free batch or for
+    batch 1 only."""
+
+    dynamo: bool
+    free_batch: bool
+
+    @property
+    def name(self) -> str:
+        return f"torch.onnx.export(dynamo={self.dynamo})"
+
+
+#: Tried in this order; what is not verified does not count. A free batch is worth more than the
+#: newer exporter.
+_WAYS = (_Way(True, True), _Way(False, True), _Way(True, False), _Way(False, False))
+#: A detector that chooses its boxes takes one image. Its loops over candidates are what the newer
+#: exporter cannot trace: it fails after half a minute.
+_WAYS_FOR_BOXES = (_Way(False, False), _Way(True, False))
+
+
+def require(*packages: str, extra: str = "zoo") -> None:
+    """Raise Unavailable, with the remedy, when a package of an extra cannot be imported."""
     from importlib import import_module
 
     for package in packages:
@@ -39,123 +68,258 @@ def require(*packages: str) -> None:
             import_module(package)
         except ImportError as error:
             raise Unavailable(
-                f"{package} cannot be imported ({error}): pip install 'frontier-bench[zoo]'"
+                f"{package} cannot be imported ({error}): pip install 'frontier-bench[{extra}]'"
             ) from error
 
 
-def export_image_model(module: torch.nn.Module, model: Model, to: Path) -> Artifact:
+def export_image_model(
+    module: torch.nn.Module, model: Model, to: Path, output_names: Sequence[str] = ()
+) -> Artifact:
     """Write a network whose one input is an image, as `model` describes it. Random weights are
     given sane statistics first."""
+    example = image_example(model)
+    if model.weights == "random":
+        with seeded():
+            random_weights.settle(module, example)
+    return export(module, [example], model, to, output_names)
+
+
+def image_example(model: Model) -> torch.Tensor:
+    """Two images as the network wants them (one where it takes but one): synthetic ones, or noise
+    where nothing is said of its preprocessing."""
     import torch
 
-    with seeded():
-        example = torch.randn(2, *(size or 1 for size in model.inputs[0].shape[1:]))
-    if model.weights == "random":
-        settle(module, example)
-    return export(module, [example], model, to)
+    batch = model.inputs[0].shape[0] or 2
+    if model.preprocess is None:
+        with seeded():
+            return torch.randn(batch, *(size or 1 for size in model.inputs[0].shape[1:]))
+    name = model.inputs[0].name
+    feeds = inputs.feeds(model, None, batch)
+    return torch.cat([torch.from_numpy(feed[name]) for feed in feeds])
 
 
 def export(
-    module: torch.nn.Module, example: Sequence[torch.Tensor], model: Model, to: Path
+    module: torch.nn.Module,
+    example: Sequence[torch.Tensor],
+    model: Model,
+    to: Path,
+    output_names: Sequence[str] = (),
 ) -> Artifact:
-    """Write `module` as ONNX with a free batch, check the file, and compare it with torch.
+    """Write `module` as ONNX, by the first of torch's ways that works: check the file, and compare
+    it with torch.
 
-    `example` holds one tensor an input, at batch 2 (a batch of 1 would be taken for a constant).
-    Where the network cannot be traced with a free batch, it is exported at batch 1. Raises
-    StageError "not-exportable" or "parity".
+    `example` holds one tensor an input, at batch 2 (a batch of 1 would be taken for a constant),
+    or at batch 1 where the model is fixed at that. Raises StageError "bad-model" where torch itself
+    refuses the example, "not-exportable" or "parity".
     """
+    if torch_program.wanted():
+        return torch_program.write(module, example, model, to)
     module.eval()
+    boxes = model.output is not None and model.output.decoder == "boxes"
+    fixed = len(example[0]) == 1
+    ways = _WAYS_FOR_BOXES if boxes else [way for way in _WAYS if not (fixed and way.free_batch)]
+    problems: list[tuple[_Way, StageError]] = []
+    for way in ways:
+        given = example if way.free_batch else [tensor[:1] for tensor in example]
+        wanted = _computed(module, given, model)
+        try:
+            with timing.lap() as taken:
+                path = _write(module, given, model, to, way, output_names)
+            written = _artifact(path, taken.seconds)
+            _require_batch(written, model, way)
+            return _verified(written, module, given, wanted, model, way)
+        except StageError as problem:
+            problems.append((way, problem))
+            for left in to.iterdir():  # half a file, and its weights
+                left.unlink() if left.is_file() else shutil.rmtree(left)
+    raise _worst(problems)
+
+
+def _computed(
+    module: torch.nn.Module, example: Sequence[torch.Tensor], model: Model
+) -> list[Array]:
+    """What torch computes. Raises StageError "bad-model" where it refuses the input."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    shapes = ", ".join(str(list(tensor.shape)) for tensor in example)
+    try:
+        with torch.no_grad(), _quiet():
+            # The tensors of a nested output, in torch's own order of flattening.
+            leaves = [each for each in tree_leaves(module(*example)) if torch.is_tensor(each)]
+    except Exception as error:
+        raise StageError(
+            "bad-model",
+            f"{model.name} refuses an input of shape {shapes}: {_reason(error)}",
+        ) from error
+    return [tensor.numpy() for tensor in leaves]
+
+
+def _write(
+    module: torch.nn.Module,
+    example: Sequence[torch.Tensor],
+    model: Model,
+    to: Path,
+    way: _Way,
+    output_names: Sequence[str],
+) -> Path:
     path = to / "model.onnx"
     names = [spec.name for spec in model.inputs]
-    details: dict[str, Any] = {"exporter": "torch.onnx.export(dynamo=True)", "dynamic_batch": True}
-    with timing.lap() as taken:
-        try:
-            program = _trace(module, example, names, dynamic=True)
-        except Exception:
-            example = [tensor[:1] for tensor in example]
-            details["dynamic_batch"] = False
-            try:
-                program = _trace(module, example, names, dynamic=False)
-            except Exception as error:
-                reason = first_line(error)[:300]
-                raise StageError(
-                    "not-exportable",
-                    f"torch cannot export {model.name}: {type(error).__name__}: {reason}",
-                ) from error
-        size = sum(tensor.nbytes for tensor in module.state_dict().values())
-        program.save(str(path), external_data=size > _EXTERNAL_BYTES)
-    onnx_graph.verify(path)
-    companions = onnx_graph.companions(onnx_graph.read(path))
-    written = artifact(
-        path,
-        form="onnx",
-        made_by="torch.onnx",
-        build_s=taken.seconds,
-        companions=companions,
-        details=details,
-    )
-    cosine, gap = _parity(module, example, names, written, model)
-    return replace(written, details={**details, "parity_cosine": cosine, "parity_max_rel": gap})
+    write = _by_dynamo if way.dynamo else _by_tracing
+    try:
+        with _quiet():
+            write(module, example, path, names, list(output_names), way.free_batch)
+    except Exception as error:  # torch.export, its decompositions and onnxscript have no common one
+        raise StageError(
+            "not-exportable",
+            f"torch cannot export {model.name}: {type(error).__name__}: {_reason(error)}",
+        ) from error
+    return path
 
 
-def _trace(
-    module: torch.nn.Module, example: Sequence[torch.Tensor], names: list[str], *, dynamic: bool
-) -> Any:
+def _by_dynamo(
+    module: torch.nn.Module,
+    example: Sequence[torch.Tensor],
+    path: Path,
+    names: list[str],
+    output_names: list[str],
+    free_batch: bool,
+) -> None:
     import torch
 
     batch = torch.export.Dim("batch", min=1)
-    shapes = tuple({0: batch} for _ in example) if dynamic else None
-    with warnings.catch_warnings(), contextlib.redirect_stdout(None), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with torch.no_grad():
         program = torch.onnx.export(
             module,
             tuple(example),
             dynamo=True,
-            dynamic_shapes=shapes,
+            dynamic_shapes=tuple({0: batch} for _ in example) if free_batch else None,
             input_names=names,
+            output_names=output_names or None,
             verbose=False,
         )
     assert program is not None
-    return program
+    size = sum(tensor.nbytes for tensor in module.state_dict().values())
+    program.save(str(path), external_data=size > _EXTERNAL_BYTES)
 
 
-def _parity(
+def _by_tracing(
     module: torch.nn.Module,
     example: Sequence[torch.Tensor],
+    path: Path,
     names: list[str],
-    written: Artifact,
-    model: Model,
-) -> tuple[float, float]:
-    """The lowest cosine similarity and the largest difference relative to the largest output."""
+    output_names: list[str],
+    free_batch: bool,
+) -> None:
+    """Traced on one image, so that a batch that became a constant shows when two are compared."""
     import torch
 
     with torch.no_grad():
-        result = module(*example)
-    wanted = [result] if isinstance(result, torch.Tensor) else list(_tensors(result))
+        torch.onnx.export(
+            module,
+            tuple(tensor[:1] for tensor in example),
+            str(path),
+            dynamo=False,
+            opset_version=_OLDER_OPSET,
+            input_names=names,
+            output_names=output_names or None,
+            dynamic_axes={name: {0: "batch"} for name in names} if free_batch else None,
+        )
+
+
+def _artifact(path: Path, seconds: float) -> Artifact:
+    onnx_graph.verify(path)
+    companions = onnx_graph.companions(onnx_graph.read(path))
+    return artifact(path, form="onnx", made_by="torch.onnx", build_s=seconds, companions=companions)
+
+
+def _require_batch(written: Artifact, model: Model, way: _Way) -> None:
+    """Raise StageError "not-exportable" where a batch was fixed that was to be free: the newer
+    exporter does so, without a word, where the code of the network compares shapes."""
+    specs = onnx_graph.inputs(onnx_graph.read(Path(written.path)))
+    if way.free_batch and any(spec.shape[0] is not None for spec in specs):
+        raise StageError("not-exportable", f"{way.name} fixes the batch of {model.name}")
+
+
+def _verified(
+    written: Artifact,
+    module: torch.nn.Module,
+    example: Sequence[torch.Tensor],
+    wanted: list[Array],
+    model: Model,
+    way: _Way,
+) -> Artifact:
+    """The artifact, with how well its outputs agree with torch's. Raises StageError "parity"."""
+    import torch
+
+    names = [spec.name for spec in model.inputs]
     feed = {name: tensor.numpy() for name, tensor in zip(names, example, strict=True)}
     with reference(written, batch=len(example[0])) as [session]:
         found = outputs(session, feed)
-    if len(wanted) != len(found):
-        raise StageError(
-            "parity", f"{model.name} has {len(wanted)} outputs in torch and {len(found)} in ONNX"
-        )
-    cosine, gap = 1.0, 0.0
-    for want, have in zip((tensor.numpy() for tensor in wanted), found, strict=True):
-        cosine = min(cosine, cosine_similarity(want, have))
-        scale = float(np.abs(want).max(initial=0)) or 1.0
-        gap = max(gap, float(np.abs(want - have).max(initial=0)) / scale)
-    if not (cosine >= LOWEST_COSINE and gap <= LARGEST_RELATIVE):
+    alike = agreement.compare(wanted, found, model)
+    lowest, largest = LOWEST_COSINE, LARGEST_RELATIVE
+    if alike.matched:
+        lowest, largest = LOWEST_MATCHED, 1.0
+    elif not (alike.cosine >= lowest and alike.max_rel <= largest):
+        again = [torch.from_numpy(values) for values in agreement.nudged(feed).values()]
+        own = agreement.compare(wanted, _computed(module, again, model), model)
+        lowest, largest = agreement.room(own, lowest, largest)
+    if not (alike.cosine >= lowest and alike.max_rel <= largest):
         raise StageError(
             "parity",
             f"the ONNX file of {model.name} does not compute what torch computes: cosine "
-            f"{cosine:.6f} (at least {LOWEST_COSINE}), difference {gap:.1e} (at most "
-            f"{LARGEST_RELATIVE:.0e})",
+            f"{alike.cosine:.6f} (at least {lowest:.6g}), difference {alike.max_rel:.1e} (at most "
+            f"{largest:.1e})",
         )
-    return cosine, gap
+    details: dict[str, Option] = {
+        "exporter": way.name,
+        "dynamic_batch": way.free_batch,
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "parity_cosine": alike.cosine,
+        "parity_lowest_cosine": lowest,
+        "parity_max_rel": alike.max_rel,
+        "parity_largest_rel": largest,
+    }
+    if alike.matched:
+        details["parity_boxes"] = len(wanted[0])
+    if len(example[0]) > 1:
+        details["parity_contrast"] = _contrast(wanted)
+    return replace(written, details=details)
 
 
-def _tensors(value: Any) -> Any:
-    """The tensors of a nested output, in torch's own order of flattening."""
-    from torch.utils._pytree import tree_leaves
+def _contrast(computed: list[Array]) -> float:
+    """How much the outputs of two images differ, as a share of the largest: parity means nothing
+    for a network that says the same of everything."""
+    return max(agreement.gap(each[:1], each[1:2]) for each in computed)
 
-    return tree_leaves(value)
+
+def _worst(problems: list[tuple[_Way, StageError]]) -> StageError:
+    """What to say when no way worked: a file that computes something else says most."""
+    kinds = {problem.kind: problem for _, problem in reversed(problems)}
+    if "parity" in kinds:
+        return kinds["parity"]
+    (_, first), *_ = problems
+    older = next((problem for way, problem in problems if not way.dynamo), first)
+    if older is first or first.kind != "not-exportable":
+        return first
+    return StageError(first.kind, f"{first}; with the older exporter: {older}")
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the innermost cause: torch wraps it in advice, with colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return re.sub(r"\x1b\[[0-9;]*m", "", first_line(error))[:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings and the progress that exporters print."""
+    level = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(level)

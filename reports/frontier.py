@@ -105,9 +105,10 @@ def identity(row: Row) -> tuple[Hashable, ...]:
     """What a newer row of the same chart replaces."""
     options = tuple(sorted((row.get("options") or {}).items()))
     images = row["accuracy"]["n"] if row["accuracy"] else None
+    who = row.get("measured_by")
     return (
         *(row["model"], row["source"], row["weights"], row["target"]),
-        *(options, images, recipe(row)),
+        *(options, images, recipe(row), who),
     )
 
 

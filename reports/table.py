@@ -42,6 +42,8 @@ _NOTE = (
     "least as accurate and at most as slow, and better in one of the two. p50 is the median of one "
     "batch. fp32 is the exported network on the same images; drop is in points."
 )
+_TOLD = ("model", "target", "hardware", "p50 ms:", "inferences:", "batch:", "tool")
+_REPORTED = "Figures as another tool printed them: no samples, so no interval and no verdict."
 
 
 class Table:
@@ -70,17 +72,17 @@ class Table:
 def markdown(rows: Sequence[Row]) -> str:
     """The newest result of each network on each target, grouped by hardware, fast first; then what
     could not be measured."""
-    sections: defaultdict[tuple[tuple[str, str], tuple[int, int, int]], list[Row]] = defaultdict(
-        list
+    sections: defaultdict[tuple[tuple[str, str, str], tuple[int, int, int]], list[Row]] = (
+        defaultdict(list)
     )
     for row in rows:
         if row["status"] == "ok" and row["latency"]:
-            where = (hardware(row), row["latency"]["window"])
+            where = (hardware(row), row["latency"]["window"], row.get("measured_by") or "bench")
             how = (row["batch"], row["streams"], threads(row))
             sections[where, how].append(row)
     best = _on_frontier(rows)
     lines = ["# Results", ""]
-    for ((machine, inside), how), found in sorted(sections.items()):
+    for ((machine, inside, who), how), found in sorted(sections.items()):
         shown = sorted(_current(found), key=lambda row: (_is_invalid(row), by_latency(row)))
         several = many_recipes(shown)
         lines += [
@@ -88,7 +90,8 @@ def markdown(rows: Sequence[Row]) -> str:
             "",
             _escaped(
                 f"Latency: {setup(*how)}, {window(one_line(inside))}. "
-                f"Runtimes: {runtimes(shown)}. Measured {days(shown)}."
+                f"Runtimes: {runtimes(shown)}. Measured {days(shown)}"
+                f"{'' if who == 'bench' else f' by {one_line(who)}'}."
             ),
             "",
             *_table(_COLUMNS, [_cells(row, id(row) in best, several) for row in shown]),
@@ -96,6 +99,9 @@ def markdown(rows: Sequence[Row]) -> str:
         ]
     if sections:
         lines += [_NOTE, ""]
+    if told := [row for row in rows if row.get("reported")]:
+        lines += ["## Reported by other tools", "", _REPORTED, ""]
+        lines += [*_table(_TOLD, [_told(row) for row in newest(told)]), ""]
     if missing := _not_measured(rows):
         cells = [
             [
@@ -110,6 +116,12 @@ def markdown(rows: Sequence[Row]) -> str:
         titles = ("model", "target", "tried on", "stage", "reason")
         lines += ["## Not measured", "", *_table(titles, cells), ""]
     return "\n".join(lines)
+
+
+def _told(row: Row) -> list[str]:
+    found = row["reported"]
+    p50, n, batch = f"{found['p50_ms']:g}", f"{found['n']:,}", str(row["batch"])
+    return [full_name(row), row["target"], hardware(row), p50, n, batch, row["measured_by"]]
 
 
 def _current(rows: Iterable[Row]) -> list[Row]:

@@ -116,12 +116,24 @@ class OrtSession:
             raise StageError(
                 "fixed-batch", f"the model is fixed at batch {fixed}, and batch {batch} is asked"
             )
-        for value in session.get_outputs():
-            self._binding.bind_output(value.name, "cpu")
+        outputs = session.get_outputs()
+        self._outputs = [value.name for value in outputs]
+        # A network that chooses its boxes gives another number of them for each image.
+        self._free = any(not isinstance(size, int) for value in outputs for size in value.shape)
+        self._bind_outputs()
+
+    def _bind_outputs(self) -> None:
+        """Let the runtime allocate them in the next step; it keeps them, and their shapes, for the
+        steps after it."""
+        self._binding.clear_binding_outputs()
+        for name in self._outputs:
+            self._binding.bind_output(name, "cpu")
 
     def stage(self, feed: Feed) -> None:
         for name, values in feed.items():
             self._binding.bind_cpu_input(name, values)
+        if self._free:
+            self._bind_outputs()
 
     def step(self) -> None:
         self._session.run_with_iobinding(self._binding)

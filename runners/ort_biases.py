@@ -32,7 +32,7 @@ def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(prepared)
+    model = onnx.load(prepared, load_external_data=False)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     ours = onnx.load(quantized)
     known = {tensor.name: tensor for tensor in ours.graph.initializer}
@@ -43,10 +43,12 @@ def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
         and len(node.input) == 3
         and {f"{node.input[1]}_quantized", f"{node.input[2]}_quantized"} <= known.keys()
     ]
-    means = dict(_channel_means(model, [node.input[0] for node in convolutions], calibration))
+    names = [node.input[0] for node in convolutions]
+    means = dict(_channel_means(model, prepared.parent, names, calibration))
     for node in convolutions:
         data, weight, bias = node.input
-        lost = _rounded_off(numpy_helper.to_array(weights[weight]), known, weight)
+        whole_weight = numpy_helper.to_array(weights[weight], str(prepared.parent))
+        lost = _rounded_off(whole_weight, known, weight)
         groups = next((each.i for each in node.attribute if each.name == "group"), 1)
         inputs = means[data].reshape(groups, -1)
         shift = np.concatenate(
@@ -58,6 +60,8 @@ def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
         moved = np.rint(whole + shift / step).clip(limits.min, limits.max).astype(np.int32)
         tensor = known[f"{bias}_quantized"]
         tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    for beside in quantized.parent.glob(f"{quantized.name}.*"):
+        beside.unlink()  # a quarter of the weights fits into the graph again
     onnx.save(ours, quantized)
     return len(convolutions)
 
@@ -76,9 +80,10 @@ def _rounded_off(
 
 
 def _channel_means(
-    model: Any, names: list[str], calibration: Calibration
+    model: Any, folder: Path, names: list[str], calibration: Calibration
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """The mean of each channel of tensors (batch, channels, ...) of the model over images."""
+    """The mean of each channel of tensors (batch, channels, ...) of the model over images. Weights
+    that are kept beside the graph lie in `folder`."""
     import onnx
     import onnxruntime as ort
 
@@ -91,8 +96,10 @@ def _channel_means(
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    onnx.save(probe, folder / "probe.onnx")
+    del probe
     session = ort.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        folder / "probe.onnx", options, providers=["CPUExecutionProvider"]
     )
     sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
     n = 0

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: all layers, which are gigabytes over some hundred images: a histogram takes them in by the few.
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 _AT_A_TIME = 4
+#: Files above this many bytes are quantized with their weights outside of the graph: protobuf holds
+#: no more than 2 GB.
+_LARGE = 1_500_000_000
 
 
 def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
@@ -33,7 +36,7 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
     with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
         try:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            _static(prepared, ranges, calibration, path)
+            _static(prepared, ranges, calibration, path, large=onnx.bytes > _LARGE)
             corrected = ort_biases.correct(prepared, path, calibration)
         except Exception as error:
             raise _refusal(error) from error
@@ -57,7 +60,8 @@ def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            _static(prepared, ranges, calibration, Path(scratch) / "int8.onnx")
+            large = onnx.bytes > _LARGE
+            _static(prepared, ranges, calibration, Path(scratch) / "int8.onnx", large=large)
             return ort_ranking.rank(prepared, Path(scratch) / "int8.onnx", calibration)
         except Exception as error:
             raise _refusal(error) from error
@@ -92,10 +96,19 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
             return next(self._feeds, None)
 
     prepared, ranges = scratch / "prepared.onnx", scratch / "ranges.json"
-    # Its symbolic shape inference fails on shapes that onnx's own handles.
-    quant_pre_process(_source(onnx, scratch), prepared, skip_symbolic_shape=True)
+    large = onnx.bytes > _LARGE
+    quant_pre_process(
+        _source(onnx, scratch),
+        prepared,
+        # Its symbolic shape inference fails on shapes that onnx's own handles.
+        skip_symbolic_shape=True,
+        save_as_external_data=large,
+        all_tensors_to_one_file=True,
+        external_data_location="prepared.data" if large else None,
+    )
     method = getattr(CalibrationMethod, METHODS[calibration.method])
-    calibrator = create_calibrator(prepared, None, str(scratch / "watched.onnx"), method)
+    watched = str(scratch / "watched.onnx")
+    calibrator = create_calibrator(prepared, None, watched, method, use_external_data_format=large)
     feeds = calibration.feeds()
     while some := list(islice(feeds, _AT_A_TIME)):
         calibrator.collect_data(Reader(some))
@@ -103,7 +116,9 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
     return prepared, ranges
 
 
-def _static(prepared: Path, ranges: Path, calibration: Calibration, path: Path) -> None:
+def _static(
+    prepared: Path, ranges: Path, calibration: Calibration, path: Path, *, large: bool
+) -> None:
     from onnxruntime.quantization import (
         CalibrationMethod,
         QuantFormat,
@@ -122,6 +137,7 @@ def _static(prepared: Path, ranges: Path, calibration: Calibration, path: Path) 
         nodes_to_exclude=list(calibration.keep),
         calibrate_method=getattr(CalibrationMethod, METHODS[calibration.method]),
         calibration_cache_path=ranges,
+        use_external_data_format=large,
     )
 
 
@@ -133,6 +149,9 @@ def _source(exported: Artifact, scratch: Path) -> Path:
 
     from bench import onnx_graph
 
+    graph = onnx_graph.read(Path(exported.path))
+    if onnx_graph.opset(graph) >= 13 and all(node.name for node in graph.graph.node):
+        return Path(exported.path)
     model = onnx.load(exported.path)
     if onnx_graph.opset(model) < 13:
         model = version_converter.convert_version(model, 13)

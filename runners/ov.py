@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,12 @@ class OpenVinoRunner:
                 return "nncf is not installed: pip install 'frontier-bench[openvino]'"
         return None
 
+    def probe_build(self, target: Target) -> str | None:
+        """IR is made for no CPU in particular; what bf16 needs is asked of the one that runs it."""
+        return self.probe(
+            replace(target, precision="fp32") if target.precision == "bf16" else target
+        )
+
     def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
         """ONNX to IR; for int8, quantized on the way."""
         import openvino as ov
@@ -73,7 +80,7 @@ class OpenVinoRunner:
         with timing.lap() as taken:
             try:
                 model = _converted(onnx)
-            except RuntimeError as error:
+            except Exception as error:  # its converter's own and the core's have no common base
                 raise StageError(
                     "not-convertible", f"OpenVINO cannot read the model: {reason(error)}"
                 ) from error

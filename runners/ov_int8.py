@@ -38,6 +38,7 @@ def quantize(model: Any, calibration: Calibration) -> Any:
     import nncf
 
     nncf.set_log_level(logging.ERROR)
+    model = _clean(model)
     try:
         if calibration.method == ACCURACY_AWARE:
             return _accuracy_aware(model, calibration)
@@ -56,6 +57,7 @@ def rank(model: Any, calibration: Calibration) -> list[str]:
     import nncf
 
     nncf.set_log_level(logging.ERROR)
+    model = _clean(model)
     try:
         # Weights as they are, behind a FakeQuantize that can be taken out.
         plain = nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": False})
@@ -90,6 +92,11 @@ def _feeds(calibration: Calibration) -> Any:
     import nncf
 
     return nncf.Dataset([dict(feed) for feed in calibration.feeds()])
+
+
+def _clean(model: Any) -> Any:
+    """Reading ONNX leaves nodes that lead nowhere, which NNCF stumbles over; a copy has none."""
+    return model.clone()
 
 
 def _accuracy_aware(model: Any, calibration: Calibration) -> Any:

@@ -72,7 +72,8 @@ def test_list_targets_and_runners(bench: Any) -> None:
 def test_list_models(bench: Any) -> None:
     found = bench("list", "models", "builtin:*").out.split()
     assert len(found) >= 6
-    assert all(name.startswith("builtin:digits-") for name in found)
+    assert all(name.startswith("builtin:") for name in found)
+    assert {"builtin:digits-resnet", "builtin:segnet"} <= set(found)
     assert bench("list", "models", "builtin:*", "--json").json == found
     nothing = bench("list", "models", "no-such-model-anywhere")
     assert nothing.status == 2

@@ -13,7 +13,10 @@ import pytest
 from bench.gate import matrix
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "ci.md"]
+DOCUMENTS = [
+    *(ROOT / "README.md", ROOT / "docs" / "ci.md", ROOT / "docs" / "importing.md"),
+    *(ROOT / "docs" / "targets").glob("*.md"),
+]
 
 
 def fenced(kind: str) -> list[str]:

@@ -480,8 +480,16 @@ def series_of(*levels: tuple[int, float], seed: int = 0, noise: float = 0.01) ->
 def test_a_step_is_found_where_it_is(before: int, after: int, sign: int, seed: int) -> None:
     values = series_of((before, 0.0), (after, 0.1 * sign), seed=seed)
     found = changes.find(values, 0.02)
-    assert [abs(change.index - before) <= 1 for change in found] == [True]
-    assert found[0].shift == pytest.approx(0.1 * sign, abs=0.02)
+    largest = max(found, key=lambda change: abs(change.shift))
+    assert abs(largest.index - before) <= 1
+    # One series in a hundred has a second change, of the noise alone, which moves the means a bit.
+    assert largest.shift == pytest.approx(0.1 * sign, abs=0.03)
+
+
+def test_a_step_is_rarely_more_than_one() -> None:
+    """The rate of `changes.P`, for each of the two sides."""
+    found = [changes.find(series_of((10, 0.0), (10, 0.1), seed=s), 0.02) for s in range(200)]
+    assert sum(len(each) > 1 for each in found) <= 8
 
 
 def test_noise_alone_has_no_changes() -> None:

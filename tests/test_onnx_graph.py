@@ -55,6 +55,10 @@ def facts(model: onnx.ModelProto, folder: Path) -> Facts:
     return onnx_graph.facts(artifact(path, form="onnx", made_by="test", build_s=0.0))
 
 
+def sizes(found: Facts) -> tuple[int, int | None]:
+    return found.params, found.macs
+
+
 def conv(**attributes: Any) -> onnx.NodeProto:
     return helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
 
@@ -77,13 +81,13 @@ def test_conv(
     tmp_path: Path, weight: tuple[int, ...], attributes: dict[str, Any], macs: int
 ) -> None:
     found = facts(graph([conv(**attributes)], [constant("w", *weight)]), tmp_path)
-    assert found == Facts(params=int(np.prod(weight)), macs=macs)
+    assert sizes(found) == (int(np.prod(weight)), macs)
 
 
 def test_a_bias_is_parameters_and_no_macs(tmp_path: Path) -> None:
     node = helper.make_node("Conv", ["x", "w", "b"], ["y"])
     found = facts(graph([node], [constant("w", 4, 6, 1, 1), constant("b", 4)]), tmp_path)
-    assert found == Facts(params=24 + 4, macs=4 * 80 * 6)
+    assert sizes(found) == (24 + 4, 4 * 80 * 6)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_conv_transpose(
 ) -> None:
     node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)
     found = facts(graph([node], [constant("w", *weight)]), tmp_path)
-    assert found == Facts(params=int(np.prod(weight)), macs=macs)
+    assert sizes(found) == (int(np.prod(weight)), macs)
 
 
 @pytest.mark.parametrize("turned_weight", [False, True])
@@ -111,7 +115,7 @@ def test_gemm(tmp_path: Path, turned: bool, turned_weight: bool) -> None:
     )
     weight = constant("w", *((7, 5) if turned_weight else (5, 7)))
     model = graph([flip, gemm], [weight, constant("b", 7)], x=("batch", 5))
-    assert facts(model, tmp_path) == Facts(params=35 + 7, macs=35)
+    assert sizes(facts(model, tmp_path)) == (35 + 7, 35)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_gemm(tmp_path: Path, turned: bool, turned_weight: bool) -> None:
 def test_matmul(tmp_path: Path, x: Shape, weight: tuple[int, ...], macs: int) -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     found = facts(graph([node], [constant("w", *weight)], x=x), tmp_path)
-    assert found == Facts(params=int(np.prod(weight)), macs=macs)
+    assert sizes(found) == (int(np.prod(weight)), macs)
 
 
 def test_attention_is_products_of_activations(tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_attention_is_products_of_activations(tmp_path: Path) -> None:
         helper.make_node("MatMul", ["s", "x"], ["y"]),
     ]
     found = facts(graph(nodes, x=("batch", 2, 9, 4)), tmp_path)
-    assert found == Facts(params=0, macs=2 * (2 * 9 * 9 * 4))
+    assert sizes(found) == (0, 2 * (2 * 9 * 9 * 4))
 
 
 def test_a_network_is_the_sum_of_its_layers(tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ def test_a_network_is_the_sum_of_its_layers(tmp_path: Path) -> None:
         helper.make_node("Gemm", ["d", "w2"], ["y"]),
     ]
     found = facts(graph(nodes, [constant("w1", 4, 6, 3, 3), constant("w2", 4, 10)]), tmp_path)
-    assert found == Facts(params=216 + 40, macs=4 * 80 * 54 + 40)
+    assert sizes(found) == (216 + 40, 4 * 80 * 54 + 40)
 
 
 def test_weights_in_constant_nodes_have_their_shape(tmp_path: Path) -> None:
@@ -167,7 +171,7 @@ def test_macs_are_an_image_whatever_batch_the_file_is_fixed_at(tmp_path: Path) -
 @pytest.mark.parametrize("x", [("batch", 6, "height", "width"), ("batch", 6, None, 10)])
 def test_no_count_where_a_size_is_free(tmp_path: Path, x: Shape) -> None:
     found = facts(graph([conv()], [constant("w", 4, 6, 1, 1)], x=x), tmp_path)
-    assert found == Facts(params=24, macs=None)
+    assert sizes(found) == (24, None)
 
 
 def test_no_count_behind_an_unknown_operator(tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_no_count_behind_an_unknown_operator(tmp_path: Path) -> None:
     ]
     model = graph(nodes, [constant("w", 4, 6, 1, 1)])
     model.opset_import.append(helper.make_opsetid("my.own", 1))
-    assert facts(model, tmp_path) == Facts(params=24, macs=None)
+    assert sizes(facts(model, tmp_path)) == (24, None)
 
 
 def test_no_count_where_work_hides_in_a_branch(tmp_path: Path) -> None:
@@ -191,6 +195,127 @@ def test_no_count_where_work_hides_in_a_branch(tmp_path: Path) -> None:
     node = helper.make_node("If", ["yes"], ["y"], then_branch=branch("a"), else_branch=branch("b"))
     found = facts(graph([node], [constant("w", 4, 6, 1, 1), yes]), tmp_path)
     assert found.macs in (None, 4 * 80 * 6)
+
+
+def test_a_branch_without_layers_costs_nothing(tmp_path: Path) -> None:
+    """As exporters write them around shapes."""
+
+    def branch(name: str, kind: str) -> onnx.GraphProto:
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node(kind, ["c"], [name])], name, [], [out])
+
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node(
+            "If", ["yes"], ["y"], then_branch=branch("a", "Relu"), else_branch=branch("b", "Neg")
+        ),
+    ]
+    found = facts(graph(nodes, [constant("w", 4, 6, 1, 1), yes]), tmp_path)
+    assert (found.macs, found.uncounted) == (4 * 80 * 6, None)
+
+
+def test_what_cannot_be_counted_is_said(tmp_path: Path) -> None:
+    """Boxes that were found in the image go through a layer: how many, the graph does not say."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("NonZero", ["c"], ["n"]),
+        helper.make_node("Cast", ["n"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["f"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["t", "v"], ["y"]),
+    ]
+    found = facts(graph(nodes, [constant("w", 4, 6, 1, 1), constant("v", 4, 3)]), tmp_path)
+    assert (found.macs, found.activations) == (None, None)
+    assert (found.least_macs, found.uncounted) == (4 * 80 * 6, "1 MatMul")
+
+
+def test_sizes_that_are_computed_in_the_graph_are_known(tmp_path: Path) -> None:
+    """As detectors compute the size that they resize their input to, in ways that shape inference
+    does not follow."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], start=2, end=4),
+        helper.make_node("Cast", ["s"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "half"], ["m"]),
+        helper.make_node("Floor", ["m"], ["r"]),
+        helper.make_node("Cast", ["r"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Concat", ["two", "i"], ["sizes"], axis=0),
+        helper.make_node("Resize", ["x", "", "", "sizes"], ["a"], mode="nearest"),
+        helper.make_node("Conv", ["a", "w"], ["y"]),
+    ]
+    constants = [
+        constant("w", 4, 6, 1, 1),
+        numpy_helper.from_array(np.array(0.5, np.float32), "half"),
+        numpy_helper.from_array(np.array([1, 6], np.int64), "two"),
+    ]
+    found = facts(graph(nodes, constants, x=(1, 6, 8, 10)), tmp_path)
+    assert (found.macs, found.uncounted) == (4 * (4 * 5) * 6, None)
+
+
+def test_activations_are_outputs_of_layers(tmp_path: Path) -> None:
+    """Those of norms and activation functions are not among them."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["d"]),
+        helper.make_node("Gemm", ["d", "w2"], ["y"]),
+    ]
+    weights = [constant("w1", 4, 6, 3, 3), constant("w2", 4, 10)]
+    for batch in ("batch", 3):
+        found = facts(graph(nodes, weights, x=(batch, 6, 8, 10)), tmp_path)
+        assert found.activations == 4 * 8 * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("equation", "weight", "macs"),
+    [
+        ("bchw,cd->bdhw", (6, 5), 80 * 6 * 5),
+        ("bchw, dc -> bdhw", (5, 6), 80 * 6 * 5),
+        ("bchw,c->bhw", (6,), 80 * 6),
+    ],
+)
+def test_einsum(tmp_path: Path, equation: str, weight: tuple[int, ...], macs: int) -> None:
+    node = helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)
+    found = facts(graph([node], [constant("w", *weight)]), tmp_path)
+    assert (found.macs, found.uncounted) == (macs, None)
+
+
+def test_an_einsum_that_hides_its_sizes_is_said(tmp_path: Path) -> None:
+    node = helper.make_node("Einsum", ["x", "w"], ["y"], equation="...w,wd->...d")
+    found = facts(graph([node], [constant("w", 10, 5)]), tmp_path)
+    assert (found.macs, found.uncounted) == (None, "1 Einsum")
+
+
+@pytest.mark.parametrize(
+    ("written", "counts"),
+    [
+        ("64*batch", True),
+        ("batch*(3+1)", True),
+        ("batch//2", False),
+        ("other", False),
+        ("(", False),
+    ],
+)
+def test_sizes_that_follow_from_the_batch(tmp_path: Path, written: str, counts: bool) -> None:
+    """Torch writes them beside operators of which inference knows nothing."""
+    nodes = [
+        helper.make_node("Strange", ["x"], ["a"], domain="my.own"),
+        helper.make_node("MatMul", ["a", "w"], ["y"]),
+    ]
+    model = graph(nodes, [constant("w", 10, 5)])
+    model.opset_import.append(helper.make_opsetid("my.own", 1))
+    known = helper.make_tensor_value_info("a", TensorProto.FLOAT, [written, 10])
+    model.graph.value_info.append(known)
+    assert (facts(model, tmp_path).macs is not None) == counts
+
+
+def test_an_exporter_knows_its_parameters_better(tmp_path: Path) -> None:
+    """It folds norms into weights, and writes tables of what it computed."""
+    onnx.save(graph([conv()], [constant("w", 4, 6, 1, 1)]), tmp_path / "net.onnx")
+    made = artifact(
+        tmp_path / "net.onnx", form="onnx", made_by="t", build_s=0.0, details={"parameters": 30}
+    )
+    assert onnx_graph.facts(made).params == 30
 
 
 def test_parameters_are_what_is_learnt(tmp_path: Path) -> None:
@@ -278,7 +403,7 @@ def test_a_file_of_its_own_has_no_companions() -> None:
 def test_facts_of_a_file_with_companions(tmp_path: Path) -> None:
     path = with_companions(tmp_path)
     made = artifact(path, form="onnx", made_by="t", build_s=0.0, companions=["net.weights"])
-    assert onnx_graph.facts(made) == Facts(params=24 + 20, macs=80 * (24 + 20))
+    assert sizes(onnx_graph.facts(made)) == (24 + 20, 80 * (24 + 20))
 
 
 def test_external_weights_are_not_read(tmp_path: Path) -> None:

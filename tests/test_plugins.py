@@ -44,12 +44,11 @@ PROTOCOLS: dict[str, type] = {
     "reports": contracts.Report,
 }
 LOADERS = {"exporters": plugins.exporter, "runners": plugins.runner, "reports": plugins.report}
-#: Runners that shipped targets name and that are still to come.
-TO_COME = {"tensorrt"}
 #: What takes long to import, or is not on every machine.
 HEAVY = {
-    "matplotlib", "nncf", "numpy", "onnx", "onnxruntime", "openvino", "pandas", "pyarrow",
-    "sklearn", "sqlalchemy", "tensorrt", "timm", "torch", "torchvision",
+    "matplotlib", "modelopt", "nncf", "numpy", "onnx", "onnxruntime", "openvino", "pandas",
+    "pyarrow", "pycuda", "sklearn", "sqlalchemy", "tensorrt", "tensorrt_rtx_bindings", "timm",
+    "torch", "torchvision",
 }  # fmt: skip
 
 INSTALLED = [(kind, name) for kind in KINDS for name in plugins.find(kind)]
@@ -124,6 +123,7 @@ def test_the_contract_test_notices() -> None:
     """It would pass anything if `methods` found nothing."""
     assert methods(contracts.Runner).keys() == {"probe", "build", "open"}
     assert attributes(contracts.Runner) == {"precisions", "packages"}
+    assert methods(contracts.Compiler).keys() == {"probe_build", "identity", "lower", "compile"}
 
     class Wrong:
         precisions = packages = ()
@@ -261,9 +261,8 @@ def test_the_precisions_of_a_runner(name: str) -> None:
 
 @pytest.mark.parametrize("target", targets.every(), ids=lambda target: target.name)
 def test_the_runner_of_a_shipped_target_is_installed_and_can_do_it(target: Target) -> None:
-    assert target.runner in {*RUNNERS, *TO_COME}
-    if target.runner in RUNNERS:
-        assert target.precision in plugins.runner(target.runner).precisions
+    assert target.runner in RUNNERS
+    assert target.precision in plugins.runner(target.runner).precisions
 
 
 def test_every_runner_has_a_target() -> None:
@@ -275,6 +274,18 @@ def test_a_probe_answers_for_every_precision(name: str) -> None:
     runner = plugins.runner(name)
     for precision in runner.precisions:
         reason = runner.probe(Target("x", "cpu", name, precision))
+        assert reason is None or (reason.strip() and reason.splitlines() == [reason])
+
+
+@pytest.mark.parametrize("name", RUNNERS)
+def test_a_runner_that_compiles_ahead_does_all_of_it(name: str) -> None:
+    runner = plugins.runner(name)
+    if not hasattr(runner, "compile"):
+        assert not hasattr(runner, "lower")
+        pytest.skip("it builds in one step")
+    assert_fits(runner, contracts.Compiler)
+    for precision in runner.precisions:
+        reason = runner.probe_build(Target("x", "cpu", name, precision))
         assert reason is None or (reason.strip() and reason.splitlines() == [reason])
 
 

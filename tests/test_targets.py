@@ -61,6 +61,7 @@ MACHINES: dict[str, tuple[list[Machine], list[Machine]]] = {
             XAVIER,
         ],
     ),
+    "nvidia": ([gpu("Tesla T4", "7.5"), gpu("NVIDIA H200", "9.0"), XAVIER], [machine(), EPYC]),
     "xavier-nx": (
         [XAVIER],
         [machine(), ORIN, gpu("Tesla T4", "7.5"), machine(board="Jetson AGX Xavier")],

@@ -60,6 +60,13 @@ def decode(
     return [_of_image(*pair) for pair in zip(found, placements, strict=False)]
 
 
+def chosen(outputs: Sequence[Array], how: Output, columns: int | None = None) -> Detections:
+    """The boxes that a network has chosen itself, for one image, in pixels of its input, in its own
+    order; with `columns`, labels have to be below that."""
+    [found] = _boxes(outputs, how, np.iinfo(np.int64).max if columns is None else columns, (0, 0))
+    return found
+
+
 def wrong(outputs: Sequence[Array], wanted: str) -> StageError:
     """The error for outputs that are not what was expected; `wanted` says what was."""
     shapes = ", ".join(f"{array.dtype}{list(array.shape)}" for array in outputs)

@@ -118,6 +118,21 @@ def runner_options(pairs: Iterable[str]) -> dict[str, Option]:
     return options
 
 
+def quantity(text: str, option: str) -> int:
+    """A number with K, M or G behind it, where it has one: 30M, 1.5G."""
+    powers = {"K": 1e3, "M": 1e6, "G": 1e9}
+    digits, power = text.strip(), 1.0
+    if digits and digits[-1].upper() in powers:
+        power, digits = powers[digits[-1].upper()], digits[:-1]
+    try:
+        number = float(digits) * power
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise UsageError(f"{option} {text!r} is no number such as 500K, 30M or 1.5G")
+    return round(number)
+
+
 def _value(text: str) -> Option:
     if text in ("true", "false"):
         return text == "true"

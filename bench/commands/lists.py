@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -14,26 +15,93 @@ from bench.commands.common import (
     open_store,
     print_json,
     public,
+    quantity,
 )
 from bench.errors import UsageError
 
+if TYPE_CHECKING:
+    from bench.index import Wanted
+    from bench.records import Task
+
 app = typer.Typer(help="List models, targets, runners or results.", no_args_is_help=True)
+
+
+class Order(str, Enum):
+    name = "name"
+    params = "params"
+    published = "published"
 
 
 @app.command("models")
 def list_models(
     pattern: Annotated[list[str] | None, typer.Argument(help="Names or globs.")] = None,
+    like: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="classification, detection, instance-segmentation, segmentation."),
+    ] = None,
+    min_params: Annotated[str | None, typer.Option(help="Parameters at least: 500K.")] = None,
+    max_params: Annotated[str | None, typer.Option(help="Parameters at most: 30M.")] = None,
+    sort: Annotated[Order | None, typer.Option(help="Order of the table.")] = None,
+    long: Annotated[
+        bool, typer.Option("--long", "-l", help="The table, where nothing is asked of them.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Every model that a source can name."""
+    """Every model that a source can name; with an option, a table of what is known of them."""
+    if long or sort or any(each is not None for each in (like, task, min_params, max_params)):
+        wanted = _wanted(pattern or [], like, task, min_params, max_params)
+        _list_known(wanted, sort or Order.name, as_json)
+        return
     from bench import catalog
 
     found, problems = catalog.listed(pattern or [], open_cache())
-    for problem in problems:
+    for problem in problems if not (pattern and found) else ():  # who found it need not hear
         terminal.say(f"bench: {problem}")
-    if not found and not problems:
+    if not found:
         raise UsageError(f"no model is called {' or '.join(pattern or ['anything'])}")
     print_json(found) if as_json else print("\n".join(found))
+
+
+def _wanted(
+    patterns: list[str],
+    like: str | None,
+    task: str | None,
+    min_params: str | None,
+    max_params: str | None,
+) -> Wanted:
+    from bench.errors import unknown
+    from bench.index import Wanted
+    from bench.records import Task
+
+    if task is not None and task not in get_args(Task):
+        raise unknown("task", task, get_args(Task), "bench list models --help")
+    return Wanted(
+        tuple(patterns),
+        like,
+        cast("Task | None", task),
+        None if min_params is None else quantity(min_params, "--min-params"),
+        None if max_params is None else quantity(max_params, "--max-params"),
+    )
+
+
+def _list_known(wanted: Wanted, order: Order, as_json: bool) -> None:
+    from bench import index, present_models
+
+    found, unknown, problems = index.find(wanted, open_cache())
+    for problem in problems:
+        terminal.say(f"bench: {problem}")
+    if order is not Order.name:
+        found.sort(key=index.by_params if order is Order.params else index.by_published)
+    if as_json:
+        print_json([index.to_public(row) for row in found])
+    elif found:
+        present_models.models(found)
+    if unknown:
+        said = "1 model more is" if unknown == 1 else f"{unknown} models more are"
+        terminal.say(f"bench: {said} named so, and what was asked of them is not known")
+    if not found:
+        raise UsageError("no model is known that fits: ask for less")
 
 
 @app.command("targets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import Enum
 from pathlib import Path
@@ -10,13 +11,37 @@ from typing import Annotated
 import typer
 
 from bench import terminal
-from bench.commands.common import StoreOption, open_store, print_json, public
+from bench.commands.common import (
+    JsonOption,
+    StoreOption,
+    open_cache,
+    open_store,
+    print_json,
+    public,
+)
 from bench.errors import UsageError
 
 
-def show(result: Annotated[str, typer.Argument(help="Id.")], store: StoreOption = None) -> None:
-    """All that is known of one result, raw samples excepted, as JSON."""
-    print_json(public([open_store(store).get(result)])[0])
+def show(
+    what: Annotated[str, typer.Argument(help="Id of a result, or a model.")],
+    count: Annotated[
+        bool, typer.Option("--count", help="Export a model to count what it costs.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All that is known of one result (as JSON, without raw samples), or the card of a model."""
+    from bench import card, present_models
+
+    opened = open_store(store)
+    if re.fullmatch("[0-9a-f]{1,12}", what):  # no model has been called so yet
+        print_json(public([opened.get(what)])[0])
+        return
+    try:
+        drawn = card.draw(what, open_cache(), opened, count=count)
+    except UsageError as error:
+        raise UsageError(f"{error}; ids of results: bench list results") from error
+    print_json(drawn) if as_json else present_models.card(drawn)
 
 
 def report(
@@ -66,12 +91,72 @@ def export_results(
         transfer.write(results, form.value, sys.stdout)
 
 
+class ImportSource(str, Enum):
+    bench = "bench"
+    trtexec = "trtexec"
+    benchmark_app = "benchmark_app"
+    csv = "csv"
+
+
+class WindowName(str, Enum):
+    device = "device"
+    io = "io"
+
+
 def import_results(
-    file: Annotated[Path, typer.Argument(help="What `bench export --format jsonl` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(help="What `bench export --format jsonl` or another tool wrote.")
+    ],
+    source: Annotated[
+        ImportSource, typer.Option("--from", help="Which tool measured.")
+    ] = ImportSource.bench,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="What trtexec or benchmark_app printed.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="What was measured: source:name, a file.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="The target that it is a number of.")
+    ] = None,
+    window: Annotated[
+        WindowName | None, typer.Option("--window", help="trtexec: device (default) or io.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="To be checked.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", help="On what, where the files do not tell.")
+    ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Add exported results to the store; what it has already is left as it is."""
-    from bench import transfer
+    """Add exported results, or what another tool measured, to the store; what it has already is
+    left as it is."""
+    given = {
+        "--log": log,
+        "--model": model,
+        "--target": target,
+        "--window": window,
+        "--batch": batch,
+        "--hardware": hardware,
+    }
+    if source is ImportSource.bench:
+        from bench import transfer
 
-    new, known = transfer.copy(transfer.read(file), open_store(store))
-    terminal.say(f"{new} results imported, {known} were there already")
+        for option, value in given.items():
+            if value is not None:
+                raise UsageError(f"{option} has no meaning for our own exports: give --from TOOL")
+        new, known = transfer.copy(transfer.read(file), open_store(store))
+        terminal.say(f"{new} results imported, {known} were there already")
+        return
+    from bench import importing, present
+    from bench.importing.foreign import Asked
+
+    if model is None or target is None:
+        raise UsageError(
+            f"--from {source.value} needs --model and --target: the files have neither"
+        )
+    asked = Asked(file, log, batch, window.value if window else None, hardware)
+    result = importing.read(source.value, asked, model, target, open_cache())
+    added = importing.add(result, open_store(store))
+    (row,) = public([result])
+    present.imported(row)
+    terminal.say("1 result imported" if added else "these files are in the store already")

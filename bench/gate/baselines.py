@@ -29,11 +29,13 @@ def choose(store: Store, ids: Sequence[str]) -> list[str]:
     for each in map(store.get, ids):
         name = result_id(each)
         if not _good(each):
-            raise UsageError(f"result {name} failed: a baseline is made of good ones")
+            why = "was imported" if each.provenance else "failed"
+            raise UsageError(f"result {name} {why}: a baseline is made of good ones of our own")
         if chosen.setdefault(series.key(each.job), name) != name:
             raise UsageError(f"results {chosen[series.key(each.job)]} and {name} are of one job")
     return list(chosen.values())
 
 
 def _good(result: Result) -> bool:
-    return result.failure is None and result.measurement is not None
+    """What can be measured again: not what another tool measured, for its artifact is not here."""
+    return result.failure is None and result.measurement is not None and not result.provenance

@@ -214,7 +214,10 @@ def _history(result: Result, matrix: Matrix, campaign: Campaign) -> list[str]:
     alike = [
         each
         for each in campaign.store.read(model=model, target=result.job.target.name)
-        if each.measurement and series.key(each.job) == asked and not series.changed(each, result)
+        if each.measurement
+        and not each.provenance
+        and series.key(each.job) == asked
+        and not series.changed(each, result)
     ]
     canary = result.measurement.canary if result.measurement else None
     alike = [each for each in alike if each.measurement and each.measurement.canary == canary]

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from bench import canary, plugins, timing
+from bench import canary, gpu, plugins, timing
 from bench.cache import require_intact
 from bench.environment import environment
 from bench.errors import BenchError
@@ -57,21 +57,32 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
         beside = _open_canary(request, runner, opened, threads)
         timing.rest()
         tell.done(Warmed(load.ns, first, tuple(warmup), stable))
-        watch = Watch()
+        flags = dict(sessions[0].flags())
+        device = gpu.used(_text(flags.get("gpu_uuid"))) if job.target.device == "gpu" else None
+        watch = Watch(gpu.GpuWatch(device) if device else None)
         for command in commands:
             if not isinstance(command, Block):
                 break
             with watch:
                 dropped, block = stopwatch.block(command.seconds)
+            watch.count(len(dropped) + len(block))
             timing.rest()
             sung = beside.block(canary.BLOCK_SECONDS)[1] if beside else []
             if sung:
                 timing.rest()
             tell.done(Sampled(tuple(dropped), tuple(block), tuple(sung)))
-        flags = dict(sessions[0].flags())
+        flags |= sessions[0].flags()
     require_intact(built)  # the user's own file may have been written to meanwhile
-    seen = environment(job.target, request.packages, flags)
-    return Observed(seen, peak_rss_bytes, watch.total)
+    found = watch.total
+    if found.gpu and found.gpu.sm_mhz:
+        low, high = found.gpu.sm_mhz
+        flags["gpu_clocks"] = f"{low} MHz" if low == high else f"{low} to {high} MHz"
+    seen = environment(job.target, request.packages, {**gpu.facts(device), **flags})
+    return Observed(seen, peak_rss_bytes, found)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _open_canary(

@@ -8,22 +8,59 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import __version__, canary, datasets, inputs, onnx_graph, plugins
+from bench import __version__, datasets, inputs, onnx_graph, plugins
+from bench.accuracy import inference
 from bench.cache import Cache, versions
-from bench.check import check, fixed_batch
-from bench.errors import BenchError, StageError, Unavailable
-from bench.machine import observe, usable_threads
-from bench.messages import Prepare, Prepared, Timed
+from bench.check import REFERENCE, check, fixed_batch
+from bench.contracts import Compiler
+from bench.errors import BenchError, StageError
+from bench.machine import usable_threads
+from bench.messages import Describe, Described, Export, Exported, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
 from bench.records import Artifact, Check, Facts, Model
 from bench.stages import calibrate
+from bench.stages.build import able_to_build, build_key, canary_for, usable, what_decides_a_build
 
 if TYPE_CHECKING:
-    from bench.calibration import Calibration
-    from bench.contracts import Dataset, Exporter, Runner
-    from bench.records import Target
+    from bench.contracts import Dataset, Exporter
+    from bench.records import Option, Target
+    from bench.stages.build import Builder
     from bench.teller import Teller
+
+
+def look_up(request: Describe, tell: Teller) -> Described:
+    """Describe a model without asking a hub for its weights, and say what is counted already."""
+    cache = Cache(Path(request.cache))
+    tell.at("describe")
+    ref = ModelRef.parse(request.model)
+    exporter = plugins.exporter(ref.source or "")
+    model = _describe(exporter, ref, "random" if exporter.stable else "pretrained", cache)
+    for weights in (request.tag, model.weights):
+        if weights and exporter.stable:
+            key = _export_key(exporter, replace(model, weights=weights))
+            exported = cache.get("export", key, Artifact)
+            if exported and (facts := cache.get("facts", _facts_key(exported), Facts)):
+                return Described(model, facts)
+    return Described(model, None)
+
+
+def export(request: Export, tell: Teller) -> Exported:
+    """Describe and export a model, each from the cache where it can, and count what is in it."""
+    cache = Cache(Path(request.cache), request.fresh)
+    tell.at("describe")
+    ref = ModelRef.parse(request.model)
+    exporter = plugins.exporter(ref.source or "")
+    model = _describe(exporter, ref, request.weights, cache)
+    tell.found(model=model)
+
+    tell.at("export")
+    exported = _export(exporter, model, cache)
+    tell.found(artifact=exported)
+    facts, _ = cache.get_or_make(
+        "facts", _facts_key(exported), Facts, lambda _: onnx_graph.facts(exported)
+    )
+    return Exported(model, exported, facts)
 
 
 def prepare(request: Prepare, tell: Teller) -> Prepared:
@@ -32,20 +69,16 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     target = job.target
 
     tell.at("target")
-    runner = usable_runner(target)
+    builder = able_to_build(target) if request.build_only else usable(target)
+    runner = builder.runner
 
-    tell.at("describe")
-    ref = ModelRef.parse(job.model)
-    exporter = plugins.exporter(ref.source or "")
-    model = _describe(exporter, ref, job.weights, cache)
-    tell.found(model=model)
+    found = export(Export(job.model, job.weights, request.cache, request.fresh), tell)
+    model, exported = found.model, found.artifact
+    exporter = plugins.exporter(model.source)
 
-    tell.at("export")
-    exported = _export(exporter, model, cache)
-    tell.found(artifact=exported)
-    facts, _ = cache.get_or_make(
-        "facts", [exported.sha256, __version__], Facts, lambda _: onnx_graph.facts(exported)
-    )
+    source = exported
+    if getattr(runner, "reads", "onnx") == "torch":
+        source = _program(exporter, model, target, cache)
 
     tell.at("inputs")
     dataset, accuracy_note = datasets.choose(job.data, exporter, model)
@@ -53,49 +86,23 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
 
     tell.at("build")
     calibration = calibrate.choose(
-        job, model, dataset, exported, runner, _build_key(runner, target), cache, tell
+        job, model, dataset, exported, runner, build_key(runner, target), cache, tell
     )
-    built, _ = cache.get_or_make(
-        "build",
-        {
-            "onnx": exported.sha256,
-            "calibration": calibrate.key(calibration) if target.precision == "int8" else None,
-            **_build_key(runner, target),
-        },
-        Artifact,
-        lambda to: _build(runner, exported, target, calibration, to),
-    )
+    batches = _batches(model, job.procedure.batch, accuracy_note is None, builder.ahead)
+    lowered, built = builder.build(source, calibration, batches, cache, tell)
     if built.sha256 != exported.sha256:
         tell.found(artifact=built)
 
     tell.at("check")
-    threads = job.procedure.threads or max(1, usable_threads() // job.procedure.streams)
-    checked, _ = cache.get_or_make(
-        "check",
-        {
-            "artifacts": [exported.sha256, built.sha256, pool.sha256],
-            "target": _what_decides_a_build(target),
-            "threads": threads,
-            "versions": versions(("frontier-bench", "onnxruntime", *runner.packages)),
-        },
-        Check,
-        lambda _: check(
-            exported,
-            built,
-            model,
-            runner,
-            target,
-            read_pool(pool, fixed_batch(model) or 1),
-            threads,
-            tell,
-        ),
-    )
+    checked = _check(request, exported, lowered, built, model, builder, pool, cache, tell)
     notes = []
     beside = None
     try:
-        beside = canary_for(runner, target, cache)
+        beside = canary_for(runner, target, cache) if request.canary else None
     except BenchError as error:  # a runner's own limits must not cost the model its number
         notes.append(f"no canary was timed beside it: {error}")
+    if builder.ahead and isinstance(runner, Compiler):
+        notes.append(_UNRUN.format(made_by=built.made_by))
     if target.precision == "int8" and not calibration.real:
         notes.append(
             f"int8 was calibrated on {calibration.source}: good for timing; for an artifact to "
@@ -106,7 +113,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         exported=exported,
         timed=Timed(built, pool),
         canary=beside,
-        facts=facts,
+        facts=found.facts,
         check=checked,
         packages=("frontier-bench", "numpy", *runner.packages, *exporter.packages),
         accuracy_note=accuracy_note,
@@ -114,25 +121,77 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     )
 
 
-def _build(
-    runner: Runner, exported: Artifact, target: Target, how: Calibration, to: Path
-) -> Artifact:
-    built = runner.build(exported, target, how, to)
-    return calibrate.described(built, how, to) if target.precision == "int8" else built
+#: What is said of an artifact that was built where it cannot run.
+_UNRUN = (
+    "{made_by} compiled it for a device that is not here: the ONNX it was given was checked, on "
+    "ONNX Runtime; the engine itself has not run"
+)
 
 
-def canary_for(runner: Runner, target: Target, cache: Cache) -> Timed:
-    """The canary, built for a target."""
-    return canary.ready(runner, target, _build_key(runner, target), cache)
+def _batches(model: Model, asked: int, evaluated: bool, ahead: bool) -> list[int]:
+    """The batch sizes that the artifact is going to be opened with: the one that is timed, 1 for
+    the check, and the evaluation's own."""
+    if fixed := fixed_batch(model):
+        return [fixed]
+    if ahead:
+        return [asked]
+    return sorted({1, asked, *([inference.BATCH] if evaluated else [])})
 
 
-def _build_key(runner: Runner, target: Target) -> dict[str, Any]:
-    """What decides a build, beside the network and its calibration."""
-    return {
-        "target": _what_decides_a_build(target),
-        "versions": versions(("frontier-bench", *runner.packages)),
-        "cpu": observe().cpu,  # quantizers look at its instructions, and caches are shared
-    }
+def _check(
+    request: Prepare,
+    exported: Artifact,
+    lowered: Artifact,
+    built: Artifact,
+    model: Model,
+    builder: Builder,
+    pool: Artifact,
+    cache: Cache,
+    tell: Teller,
+) -> Check | None:
+    """Check the artifact; where that cannot run here, what it was compiled from, on ONNX Runtime;
+    None where that is the exported file itself."""
+    how = request.job.procedure
+    threads = how.threads or max(1, usable_threads() // how.streams)
+    runner, target, what = builder.runner, builder.target, built
+    if builder.ahead:
+        if not isinstance(runner, Compiler):
+            if runner.probe(target):
+                return None
+        elif lowered.sha256 == exported.sha256:
+            return None
+        else:
+            runner, target, what = plugins.runner("ort"), _on_ort(target), lowered
+    checked, _ = cache.get_or_make(
+        "check",
+        {
+            "artifacts": [exported.sha256, what.sha256, pool.sha256],
+            "inputs": request.inputs,
+            "target": what_decides_a_build(target),
+            "threads": threads,
+            "versions": versions(("frontier-bench", "onnxruntime", *runner.packages)),
+        },
+        Check,
+        lambda _: check(
+            exported,
+            what,
+            model,
+            runner,
+            target,
+            read_pool(pool, fixed_batch(model) or 1)[: request.inputs],
+            threads,
+            tell,
+        ),
+    )
+    return checked
+
+
+def _on_ort(target: Target) -> Target:
+    """ONNX Runtime's CPU, at the precision that the artifact is held to, computing Q/DQ as it is
+    written: version 1.32 takes the fp16 scales of biases for something else when it rewrites them
+    (its optimizer WeightBiasQuantization), and the network is lost."""
+    options: dict[str, Option] = {"session.disable_quant_qdq": 1}
+    return replace(REFERENCE, precision=target.precision, options=options)
 
 
 def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifact:
@@ -146,26 +205,11 @@ def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifa
     return pool
 
 
-def usable_runner(target: Target) -> Runner:
-    """The target's runner. Raises Unavailable, with the remedy, when it cannot run here."""
-    if target.runner not in plugins.find("runners"):
-        raise Unavailable(
-            f"target {target.name} needs the runner {target.runner!r}, which is not installed: "
-            f"the runners here are {', '.join(plugins.find('runners'))}"
-        )
-    runner = plugins.runner(target.runner)
-    if target.precision not in runner.precisions:
-        raise Unavailable(
-            f"runner {target.runner} does {', '.join(runner.precisions)}, not {target.precision}"
-        )
-    if reason := runner.probe(target):
-        raise Unavailable(f"target {target.name} cannot run here: {reason}")
-    return runner
-
-
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
     key = [str(ref), weights, versions(("frontier-bench", *exporter.packages))]
-    keep = exporter.stable and weights in ("pretrained", "random")
+    # What lies in a folder may change.
+    local = Path(ref.name).expanduser().is_dir()
+    keep = exporter.stable and weights in ("pretrained", "random") and not local
     if keep and (known := cache.get("describe", key, Model)):
         return known
     model = exporter.describe(ref.name, weights)
@@ -176,7 +220,7 @@ def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> 
 
 
 def _export(exporter: Exporter, model: Model, cache: Cache) -> Artifact:
-    key = [_identity(model), versions(("frontier-bench", *exporter.packages))]
+    key = _export_key(exporter, model)
     reader = cache if exporter.stable else replace(cache, fresh=True)
     exported, _ = reader.get_or_make("export", key, Artifact, lambda to: exporter.export(model, to))
     if not exported.bytes:
@@ -184,10 +228,29 @@ def _export(exporter: Exporter, model: Model, cache: Cache) -> Artifact:
     return exported
 
 
+def _program(exporter: Exporter, model: Model, target: Target, cache: Cache) -> Artifact:
+    """The model as a torch program, for a runner that reads those."""
+    write = getattr(exporter, "program", None)
+    if write is None:
+        raise StageError(
+            "no-program",
+            f"{model.name} comes as an ONNX file, and target {target.name} runs torch programs: "
+            "take a model of timm, torchvision or py:, or another target",
+        )
+    key = _export_key(exporter, model)
+    reader = cache if exporter.stable else replace(cache, fresh=True)
+    written, _ = reader.get_or_make("program", key, Artifact, lambda to: write(model, to))
+    return written
+
+
+def _export_key(exporter: Exporter, model: Model) -> Any:
+    return [_identity(model), versions(("frontier-bench", *exporter.packages))]
+
+
+def _facts_key(exported: Artifact) -> Any:
+    return [exported.sha256, __version__]
+
+
 def _identity(model: Model) -> Any:
     """What makes a model the same model: not what was noted on the way, nor where a file lies."""
     return msgspec.to_builtins(replace(model, notes=(), weights_file=None, published=None))
-
-
-def _what_decides_a_build(target: Target) -> Any:
-    return [target.hardware, target.runner, target.precision, target.device, target.options]

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a piece of hardware is recognised: every key that is given has to fit.
 
-    `gpu` and `board` are words that have to stand in the observed name.
+    `gpu` and `board` are words that have to stand in the observed name; `gpu = "*"` is any. The
+    CUDA runtime knows no boards: `cuda_name` and `sms` are what it says of this one.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpu: str | None = None
     compute_capability: str | None = None
     board: str | None = None
+    cuda_name: str | None = None
+    sms: int | None = None
 
     def is_here(self, machine: Machine) -> bool:
         return (
@@ -51,14 +54,50 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and (self.steppings is None or machine.stepping in self.steppings)
             and machine.flags.issuperset(self.flags)
             and (self.board is None or self.board in machine.board)
-            and (self.gpu is None or any(self._fits(gpu) for gpu in machine.gpus))
+            and (
+                self.gpu is None
+                or any(self._fits(gpu) for gpu in machine.gpus)
+                or (self.gpu == "*" and "Jetson" in machine.board)
+            )
         )
 
     def _fits(self, gpu: Any) -> bool:
-        return self.gpu in gpu.name.split() and self.compute_capability in (
+        return self.gpu in ("*", *gpu.name.split()) and self.compute_capability in (
             None,
             gpu.compute_capability,
         )
+
+    def is_in_log(self, name: str, compute_capability: str, sms: int) -> bool:
+        """Whether what the CUDA runtime says of a GPU fits. A board of which it is not known what
+        the runtime says fits by its name alone."""
+        if self.device != "gpu":
+            return False
+        wanted = self.gpu or self.cuda_name or self.board or ""
+        return (
+            (wanted == "*" or wanted in name.split() or bool(self.board and self.board in name))
+            and self.compute_capability in (None, compute_capability)
+            and self.sms in (None, sms)
+        )
+
+    def is_observed(self, text: str, cpuid: object) -> bool:
+        """Whether a recorded result ran on it: by the name of its GPU or board, or by the CPU's
+        numbers ("family-model-stepping"). What anything may be is nothing in particular."""
+        if self.device == "gpu":
+            in_log = f"{self.cuda_name}, {self.sms} SMs"
+            return (
+                bool(self.gpu and self.gpu in text.split())
+                or bool(self.board and self.board in text)
+                or text == in_log
+            )
+        if self.family is None or not isinstance(cpuid, str):
+            return False
+        return cpuid in {f"{self.family}-{self.model}-{each}" for each in self.steppings or ()}
+
+    def is_stated(self, text: str) -> bool:
+        """Whether hardware that a person names could be this one: a GPU or a board has to have its
+        word in it, a CPU's numbers are in no name."""
+        words = [word for word in (self.gpu, self.board) if word and word != "*"]
+        return not words or any(f" {word} " in f" {text} " for word in words)
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +162,11 @@ def hardware_of(target: Target) -> Hardware:
             f"target {target.name} needs the hardware {target.hardware!r}, which no target file "
             "here describes: BENCH_TARGETS names further files"
         ) from None
+
+
+def hardware(name: str) -> Hardware:
+    """The hardware of that name."""
+    return _load()[0][name]
 
 
 def select(patterns: Iterable[str], options: dict[str, Option] | None = None) -> list[Target]:

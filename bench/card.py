@@ -1,0 +1,139 @@
+"""A model's card: what its source says, what it costs, what was measured of it here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bench import catalog, index
+from bench.errors import BenchError, UsageError
+from bench.launch import call
+from bench.messages import Describe, Described, Export, Exported
+from bench.modelref import ModelRef
+from bench.public import to_public
+from bench.timing import Deadline
+
+if TYPE_CHECKING:
+    from bench.cache import Cache
+    from bench.contracts import Outline
+    from bench.records import Facts, Model
+    from bench.store import Store
+
+#: Seconds that describing may take, and exporting where it is asked.
+_PATIENCE, _EXPORT_PATIENCE = 120.0, 1800.0
+
+
+def draw(text: str, cache: Cache, store: Store, *, count: bool = False) -> dict[str, Any]:
+    """All that is known of a model without measuring it. Its costs are those of an export that is
+    there, or of a result; with `count` the model is exported for them, with random weights.
+
+    Raises UsageError for a name that means none or several.
+    """
+    named = catalog.resolve([text], cache)
+    if len(named) != 1:
+        raise UsageError(f"{text} names {len(named)} models: `bench list models '{text}'`")
+    ref = ModelRef.parse(named[0])
+    outline = _outline(ref, cache)
+    tag = outline.weights if outline else None
+    described = call(Describe(str(ref), tag, str(cache.root)), Described, Deadline.after(_PATIENCE))
+    model, facts = described.model, described.facts
+    results = _results(ref, store)
+    if facts is None:
+        facts = next((each.facts for each in reversed(results) if each.facts), None)
+    if facts is None and (count or ref.source == "onnx"):
+        weights = "random" if model.weights == "random" else "pretrained"
+        export = Export(str(ref), weights, str(cache.root), False)
+        facts = call(export, Exported, Deadline.after(_EXPORT_PATIENCE)).facts
+    rows = [to_public(each) for each in results]
+    return {
+        "model": named[0],
+        "source": model.source,
+        "name": model.name,
+        "weights": tag or (model.weights if model.weights != "random" else None),
+        "tags": _tags(ref, cache),
+        "task": model.task,
+        "input": list(model.inputs[0].shape[1:]) if model.inputs else None,
+        "preprocess": msgspec.to_builtins(model.preprocess),
+        "labels": list(model.labels),
+        **_costs(facts, outline),
+        "published": _published(model, outline),
+        "results": [_row(each) for each in _newest(rows)],
+    }
+
+
+def _outline(ref: ModelRef, cache: Cache) -> Outline | None:
+    """What the index has of it; a source that cannot be indexed now is none the worse for it."""
+    try:
+        return index.outline(ref.source or "", ref.name, cache)
+    except BenchError:
+        return None
+
+
+def _tags(ref: ModelRef, cache: Cache) -> list[str]:
+    """The tags of an architecture's weights that its source lists."""
+    if ref.source == "onnx":
+        return []
+    start = f"{_architecture(ref)}."
+    every = catalog.names(ref.source or "", cache)
+    return [name.removeprefix(start) for name in every if name.startswith(start)]
+
+
+def _architecture(ref: ModelRef) -> str:
+    return ref.name.partition(".")[0]
+
+
+def _results(ref: ModelRef, store: Store) -> list[Any]:
+    """Of these weights, where a tag was asked for; else of all weights of the architecture."""
+    if ref.source == "onnx":
+        return store.read(model=ref.name)
+    asked = store.of_architecture(str(replace(ref, name=_architecture(ref))))
+    tag = ref.name.partition(".")[2]
+    return [
+        each for each in asked if not tag or (each.model is not None and each.model.weights == tag)
+    ]
+
+
+def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The newest good result of each kind, the fastest first."""
+    newest = {
+        (row["weights"], row["target"], row["hardware"], row["batch"], row["streams"]): row
+        for row in rows
+        if row["latency"]
+    }
+    return sorted(newest.values(), key=lambda row: row["latency"]["p50_ms"] / row["batch"])
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    kept = ("id", "started_at", "weights", "target", "hardware", "batch", "streams", "verdict")
+    return {
+        **{key: row[key] for key in kept},
+        "p50_ms": row["latency"]["p50_ms"],
+        "accuracy": row["accuracy"],
+    }
+
+
+def _costs(facts: Facts | None, outline: Outline | None) -> dict[str, Any]:
+    """Parameters are known to the index too; None is unknown."""
+    params = facts.params if facts else outline.params if outline else None
+    return {
+        "params_m": params / 1e6 if params else None,
+        "gmacs": facts.macs / 1e9 if facts and facts.macs else None,
+        "activations_m": facts.activations / 1e6 if facts and facts.activations else None,
+        "least_gmacs": facts.least_macs / 1e9 if facts and facts.least_macs else None,
+        "uncounted": facts.uncounted if facts else None,
+    }
+
+
+def _published(model: Model, outline: Outline | None) -> dict[str, Any] | None:
+    if model.published:
+        return msgspec.to_builtins(model.published)  # type: ignore[no-any-return]
+    if outline is None or outline.metric is None:
+        return None
+    return {
+        "metric": outline.metric,
+        "value": outline.published,
+        "weights": outline.weights,
+        "source": outline.source,
+    }

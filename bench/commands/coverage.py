@@ -1,0 +1,133 @@
+"""`bench coverage`: does every model of a list work?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench import terminal
+from bench.commands.common import JsonOption, WeightsOption, open_cache, print_json
+from bench.errors import Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.coverage.ledger import Attempt
+    from bench.records import Target
+
+_TARGETS = ["cpu-ort-fp32", "cpu-ort-int8", "cpu-openvino-fp32", "cpu-openvino-int8"]
+
+
+def coverage(
+    listed: Annotated[
+        Path | None,
+        typer.Option("--list", help="File of models, one a line; default: the field's families."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="These instead of a list.")
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--target", "--targets", "-t", help="Names or globs; default: the CPU's."),
+    ] = None,
+    weights: WeightsOption = "random",
+    calibration: Annotated[int, typer.Option(min=1, help="Images that int8 is calibrated on.")] = 8,
+    out: Annotated[
+        Path, typer.Option(help="The table; what is done so far lies beside it, as .jsonl.")
+    ] = Path("coverage.md"),
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds a model may take on one target.")
+    ] = 1800.0,
+    again: Annotated[bool, typer.Option("--again", help="Do anew what is done.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do anew what failed.")
+    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the artifacts in the cache.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Export, check, compile and run every model of a list, once; goes on where it was."""
+    import msgspec
+
+    from bench import debug, progress
+    from bench.coverage import listing, table
+    from bench.coverage.ledger import Ledger
+    from bench.coverage.sweep import Plan, Sweep
+
+    if model and listed:
+        raise UsageError("--list and --model: give one of them")
+    if out.suffix == ".jsonl":
+        raise UsageError(f"--out {out} is the table; what is done lies beside it, as .jsonl")
+    targets, ahead = _usable(target or _TARGETS)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(out.with_suffix(".jsonl"))
+    entries = listing.resolve(model or listing.read(listed or listing.SHIPPED), open_cache())
+    live = progress.Coverage()
+    plan = Plan(
+        targets=tuple(targets),
+        ahead=ahead,
+        cache=open_cache().root,
+        weights=weights,
+        calibration=calibration,
+        timeout_seconds=timeout,
+        keep=keep,
+        again=again,
+        retry_failed=retry_failed,
+        on_start=live.start,
+        on_stage=live.at,
+        on_finish=live.finish,
+        on_details=debug.details,
+    )
+    sweep = Sweep(plan, ledger)
+    live.expect(sum(map(sweep.pending, entries)))
+    interrupted = False
+    try:
+        sweep.run(entries)
+    except KeyboardInterrupt:
+        terminal.say("\nbench: interrupted: the same command goes on from here")
+        interrupted = True
+    found = sweep.found(entries)
+    untried = len({each.model for each in entries} - {each.model for each in found})
+    text = table.page(
+        found, [each.name for each in targets], _circumstances(found), untried=untried
+    )
+    out.write_text(text, encoding="utf-8", errors="replace")
+    terminal.say(f"bench: {table.counts(found)}; the table is in {out}")
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    raise typer.Exit(130 if interrupted else int(any(not each.works for each in found)))
+
+
+def _circumstances(found: Sequence[Attempt]) -> str:
+    """When, on what machine and with which versions it was tried."""
+    from bench import machine
+
+    days = sorted(each.started_at[:10] for each in found) or ["never"]
+    packages = dict(sorted({pair for each in found for pair in each.versions.items()}))
+    versions = ", ".join(f"{name} {number}" for name, number in packages.items())
+    when = " to ".join(dict.fromkeys((days[0], days[-1])))
+    return f"{when}, {machine.observe()}, {machine.observe().os}; {versions}"
+
+
+def _usable(patterns: Sequence[str]) -> tuple[list[Target], frozenset[str]]:
+    """The targets that can run here or can at least be built for, and the names of the latter; of
+    a glob, others are left out, and said so."""
+    from bench import diagnosis, targets
+
+    found: dict[str, Target] = {}
+    ahead = set()
+    for pattern in patterns:
+        chosen = {each.name: each for each in targets.select([pattern])}
+        reasons = {name: diagnosis.problem(each) for name, each in chosen.items()}
+        away = {name for name, reason in reasons.items() if reason}
+        built = {name for name in away if diagnosis.can_build(chosen[name])}
+        for name in sorted(away - built):
+            if len(away - built) == len(chosen):
+                raise Unavailable(f"target {name} cannot run here: {reasons[name]}")
+            terminal.say(f"bench: without {name}: {reasons[name]}")
+        for name in sorted(built):
+            terminal.say(f"bench: {name} is built and not run: {reasons[name]}")
+        ahead |= built
+        found |= {name: each for name, each in chosen.items() if name not in away - built}
+    return list(found.values()), frozenset(ahead)

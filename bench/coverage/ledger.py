@@ -1,0 +1,104 @@
+"""What was tried and what came of it, a line each, durable before the next one is tried."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bench.errors import UsageError
+from bench.records import Check, Facts, Failure, Option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one model on one target; with `target` None, of its export, which all targets
+    share. It works when there is no failure.
+
+    `seconds` and `peak_mb` (resident memory) are by stage. `versions` are those of the packages
+    that decide it; `calibration` is how many images an int8 was calibrated on at most; `ahead` says
+    that it was built for a device that is not here, and not run.
+    """
+
+    model: str
+    target: str | None
+    weights: str
+    versions: dict[str, str]
+    started_at: str
+    calibration: int | None = None
+    ahead: bool = False
+    failure: Failure | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    artifact_mb: float | None = None
+    made_by: str | None = None
+    details: dict[str, Option] = field(default_factory=dict)
+    facts: Facts | None = None
+    check: Check | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def works(self) -> bool:
+        return self.failure is None
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(self.seconds.values())
+
+    @property
+    def highest_mb(self) -> float | None:
+        """The most memory of all stages, None where the system does not tell."""
+        return max(self.peak_mb.values(), default=None)
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        """Two attempts with the same of this are the same attempt, done twice."""
+        versions = tuple(sorted(self.versions.items()))
+        return self.model, self.target, self.weights, self.calibration, self.ahead, versions
+
+
+class Ledger:
+    """A file of attempts in JSON lines; of several of the same, the last one counts.
+
+    Raises UsageError for a file that holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[tuple[object, ...], Attempt] = {}
+        lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+        for i, line in enumerate(lines, 1):
+            try:
+                if line.strip():
+                    self._keep(msgspec.json.decode(line, type=Attempt))
+            except msgspec.MsgspecError as error:
+                if i < len(lines):  # the last one was cut off as it was written
+                    raise UsageError(
+                        f"{path}, line {i}, is no attempt of this version of bench ({error}): "
+                        "move the file away, and start anew"
+                    ) from error
+        #: Where the file ends once what was cut off is gone.
+        self._cut = sum(len(line) + 1 for line in lines[:-1]) if lines[-1] else None
+
+    def find(self, asked: Attempt) -> Attempt | None:
+        """The same attempt, where it was done already."""
+        return self._known.get(asked.asked)
+
+    def append(self, attempt: Attempt) -> None:
+        line = msgspec.json.encode(attempt) + b"\n"
+        with self.path.open("ab") as file:
+            if self._cut is not None:
+                file.truncate(self._cut)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._cut = None
+        self._keep(attempt)
+
+    def _keep(self, attempt: Attempt) -> None:
+        self._known[attempt.asked] = attempt

@@ -1,0 +1,66 @@
+"""What torchvision says of its models without making them: the metadata of their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.contracts import Outline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bench.records import Task
+
+#: The headline figure of each kind of table in `_metrics`, and what we call it; of masks before
+#: that of boxes.
+_METRICS = {"acc@1": "top1", "mask_map": "mAP", "box_map": "mAP", "miou": "mIoU"}
+
+
+def outlines(names: Iterable[str]) -> Iterator[Outline]:
+    """Of architectures and of their tags."""
+    from torchvision import models
+
+    for name in names:
+        architecture, _, tag = name.partition(".")
+        known = models.get_model_weights(architecture)
+        entry = known[tag] if tag else getattr(known, "DEFAULT", None)
+        task = _task(models.get_model_builder(architecture).__module__, entry)
+        if entry is None:
+            yield Outline(name, task)
+            continue
+        metric, value = headline(entry)
+        yield Outline(
+            name,
+            task,
+            params=entry.meta.get("num_params"),
+            input=_input(entry),
+            weights=entry.name,
+            metric=metric,
+            published=value,
+            source=f"torchvision, {entry}.meta" if metric else None,
+        )
+
+
+def headline(entry: Any) -> tuple[str | None, float | None]:
+    """The metric by which a model of its kind is known, and its value in percent."""
+    for figures in entry.meta.get("_metrics", {}).values():
+        for theirs, ours in _METRICS.items():
+            if theirs in figures:
+                return ours, float(figures[theirs])
+    return None, None
+
+
+def _task(module: str, entry: Any) -> Task | None:
+    if ".segmentation" in module:
+        return "segmentation"
+    if ".detection" in module:
+        figures = entry.meta.get("_metrics", {}).values() if entry else ()
+        masks = any("mask_map" in each for each in figures)
+        return "instance-segmentation" if masks else "detection"
+    return "classification"
+
+
+def _input(entry: Any) -> tuple[int, ...] | None:
+    """Channels, height and width, where the weights want one size: detectors take any."""
+    crop = getattr(entry.transforms(), "crop_size", None)
+    return (3, crop[0], crop[-1]) if crop else None

@@ -1,0 +1,153 @@
+"""From torch to ONNX: which exporter, what is verified, and what random weights are given first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.errors import StageError
+from bench.records import Model, Output, TensorSpec
+from tests.builders import refused
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from exporters import random_weights, std_convs, torch_onnx  # noqa: E402
+from exporters.checkpoints import seeded  # noqa: E402
+
+
+def model(side: int = 8, **rest: Any) -> Model:
+    given = {"task": "classification", "output": Output("scores"), **rest}
+    return Model("net", "test", "random", inputs=(spec(side),), **given)
+
+
+def spec(side: int) -> TensorSpec:
+    return TensorSpec("input", (None, 3, side, side), "float32")
+
+
+class Undecided(torch.nn.Module):  # type: ignore[misc]
+    """It asks a value what to do, which torch.export refuses and tracing does not see."""
+
+    def forward(self, images: Any) -> Any:
+        if images.sum() > 1e9:
+            return images.mean(dim=(2, 3))
+        return images.amax(dim=(2, 3)) * 2
+
+
+class Otherwise(torch.nn.Module):  # type: ignore[misc]
+    """Something else where it is exported than where it is used."""
+
+    def forward(self, images: Any) -> Any:
+        exported = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+        return images.flatten(1).abs().sqrt() if exported else images.flatten(1)
+
+
+def test_what_the_newer_exporter_refuses_the_older_one_writes(tmp_path: Path) -> None:
+    made = torch_onnx.export(Undecided(), [torch.randn(2, 3, 8, 8)], model(), tmp_path)
+    assert made.details["exporter"] == "torch.onnx.export(dynamo=False)"
+    assert made.details["dynamic_batch"] is True
+    assert made.details["parity_max_rel"] <= made.details["parity_largest_rel"]
+
+
+def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    with refused(StageError, "does not compute what torch computes"):
+        torch_onnx.export(Otherwise(), [torch.randn(2, 3, 8, 8)], model(), tmp_path)
+
+
+def test_an_input_that_the_network_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with refused(StageError, "net refuses an input of shape [2, 3, 8, 8]"):
+        torch_onnx.export(torch.nn.Linear(7, 2), [torch.randn(2, 3, 8, 8)], model(), tmp_path)
+
+
+def test_weights_of_large_networks_lie_beside_the_graph_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_onnx, "_EXTERNAL_BYTES", 10_000)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 1000))
+    made = torch_onnx.export(net, [torch.randn(2, 3, 8, 8)], model(), tmp_path)
+    assert made.companions
+    weights = 4 * 193 * 1000
+    on_disk = sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert weights <= made.bytes == on_disk < weights * 1.1
+
+
+class Residual(torch.nn.Module):  # type: ignore[misc]
+    """As training would start: a branch scaled by nothing, and no normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [torch.nn.Conv2d(3, 16, 3), *(torch.nn.Conv2d(16, 16, 3) for _ in range(6))]
+        self.layers = torch.nn.Sequential(*layers)
+        self.norm = torch.nn.BatchNorm2d(16)
+        self.gamma = torch.nn.Parameter(torch.full((16, 1, 1), 1e-6))
+        self.head = torch.nn.Linear(16, 10)
+
+    def forward(self, images: Any) -> Any:
+        values = self.layers(images)
+        values = values + self.gamma * self.norm(values).relu()
+        return self.head(values.mean(dim=(2, 3)))
+
+
+def contrast(net: Any, images: Any) -> float:
+    with torch.no_grad():
+        found = net(images)
+    return float((found[0] - found[1]).abs().max() / found.abs().max())
+
+
+def test_random_weights_are_given_sane_statistics() -> None:
+    with seeded():
+        net, images = Residual().eval(), torch.randn(2, 3, 32, 32)
+        before = contrast(net, images)
+        random_weights.settle(net, images)
+    assert before < 0.02  # it says the same of every image
+    assert contrast(net, images) > 0.2
+    assert bool((net.gamma == 1).all())
+    with torch.no_grad():
+        inside = net.layers(images)
+        normal = net.norm(inside)
+    assert 0.1 < float(inside.std()) < 10
+    assert normal.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+    assert normal.std(dim=(0, 2, 3)) == pytest.approx(np.ones(16), abs=0.1)
+
+
+def test_settling_is_the_same_every_time() -> None:
+    nets = []
+    for _ in range(2):
+        with seeded():
+            nets.append(Residual().eval())
+            random_weights.settle(nets[-1], torch.randn(2, 3, 32, 32))
+    first, second = (net.state_dict() for net in nets)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_standardised_weights_are_folded() -> None:
+    std_conv = pytest.importorskip("timm.layers.std_conv")
+    kinds = [std_conv.StdConv2d, std_conv.StdConv2dSame, std_conv.ScaledStdConv2d]
+    kinds.append(std_conv.ScaledStdConv2dSame)
+    images = torch.randn(2, 3, 9, 9)
+    for kind in kinds:
+        net = torch.nn.Sequential(kind(3, 4, 3, stride=2, bias=True))
+        with torch.no_grad():
+            wanted = net(images)
+            std_convs.fold(net)
+            found = net(images)
+        assert torch.equal(wanted, found), kind
+        assert not isinstance(net[0], kind)
+        assert set(net.state_dict()) == {"0.weight", "0.bias"}
+
+
+def test_unpooling_is_torchs_own() -> None:
+    from exporters.segnet import SegNet, _unpooled
+
+    values = torch.randn(2, 4, 9, 12)
+    pooled, where = torch.nn.functional.max_pool2d(values, 2, return_indices=True)
+    wanted = torch.nn.functional.max_unpool2d(pooled, where, 2, output_size=values.shape)
+    assert torch.equal(_unpooled(pooled, where, values.shape), wanted)
+    with torch.device("meta"):
+        net = SegNet(11)
+        assert net(torch.empty(1, 3, 360, 480)).shape == (1, 11, 360, 480)
+    convolutions = [part for part in net.modules() if isinstance(part, torch.nn.Conv2d)]
+    assert len(convolutions) == 26  # 13 of VGG-16, and their mirror image
