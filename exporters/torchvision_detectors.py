@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Preprocess
-from exporters import checkpoints, random_weights, torch_onnx
+from exporters import checkpoints, masks, random_weights, torch_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,8 @@ def export(module: Any, model: Model, to: Path) -> Artifact:
             random_weights.settle(module, [*example, *example.flip(3)])
             _spread(module, list(example))
     names = ["boxes", "labels", "scores", *_further(module)]
-    return torch_onnx.export(_of_one_image(module, names), [example], model, to, names)
+    with masks.without_loops():
+        return torch_onnx.export(_of_one_image(module, names), [example], model, to, names)
 
 
 def _further(module: Any) -> list[str]:
