@@ -42,6 +42,9 @@ LOWEST_MATCHED: dict[Precision, float] = {
 #: Where a network that makes much of little misses those bounds, it is held to its own sensitivity
 #: (`bench.agreement.room`), and to this. A random SegNet in int8 has a cosine of 0.6.
 _FLOORS: dict[Precision, float] = {"fp32": 0.99, "int8": 0.5}
+#: The same for boxes. Of a random RetinaNet, which chooses 200 of 11 million scores that are all
+#: alike, int8 finds 0.07, and 0.005 of what was found in another image.
+_FLOORS_MATCHED: dict[Precision, float] = {"fp32": 0.95, "int8": 0.03}
 #: What an artifact is compared with: the exported fp32 ONNX itself, on ONNX Runtime's CPU.
 REFERENCE = Target("reference", "cpu", "ort", "fp32")
 
@@ -90,13 +93,14 @@ def check(
         found = [outputs(session, feed) for feed in pool]
     alike = [agreement.compare(*pair, model) for pair in zip(wanted, found, strict=True)]
     matched = all(each.matched for each in alike)
-    # NaN is wrong too, and min() may pass over it.
-    worst = float(np.min([each.cosine for each in alike]))
-    cosine = _beyond_chance(wanted, found, model) if matched else worst
+    cosine = (_beyond_chance if matched else _worst)(wanted, found, model)
     result = Check(cosine=cosine, max_rel=max(each.max_rel for each in alike), n=len(alike))
     lowest = (LOWEST_MATCHED if matched else LOWEST_COSINE)[target.precision]
-    if target.precision in _FLOORS and not matched and not cosine >= lowest:
-        lowest = _as_low_as_its_own(exported, wanted, pool, model, target.precision)
+    if target.precision in _FLOORS and not cosine >= lowest:
+        own = _own(exported, pool, model, target.precision)
+        its_own = (_beyond_chance if matched else _worst)(wanted, own, model)
+        floor = (_FLOORS_MATCHED if matched else _FLOORS)[target.precision]
+        lowest = agreement.room(agreement.Agreement(its_own, 0.0), lowest, 0.0, floor)[0]
     if not result.cosine >= lowest:
         raise StageError(
             "wrong-output",
@@ -123,16 +127,15 @@ def _beyond_chance(wanted: list[list[Array]], found: list[list[Array]], model: M
     return (same - chance) / (1 - chance) if chance < 1 else same
 
 
-def _as_low_as_its_own(
-    exported: Artifact,
-    wanted: list[list[Array]],
-    feeds: list[Feed],
-    model: Model,
-    precision: Precision,
-) -> float:
-    """The bound for a network that makes much of what the precision cannot tell."""
+def _worst(wanted: list[list[Array]], found: list[list[Array]], model: Model) -> float:
+    """The lowest cosine of all inputs; NaN is wrong too, and min() may pass over it."""
+    pairs = zip(wanted, found, strict=True)
+    return float(np.min([agreement.compare(*pair, model).cosine for pair in pairs]))
+
+
+def _own(
+    exported: Artifact, feeds: list[Feed], model: Model, precision: Precision
+) -> list[list[Array]]:
+    """What the network itself computes of inputs that the precision cannot tell from these."""
     with reference(exported, fixed_batch(model) or 1) as [session]:
-        again = [outputs(session, agreement.nudged(feed, precision)) for feed in feeds]
-    own = [agreement.compare(*pair, model) for pair in zip(wanted, again, strict=True)]
-    worst = min(own, key=lambda each: each.cosine)
-    return agreement.room(worst, LOWEST_COSINE[precision], 0.0, _FLOORS[precision])[0]
+        return [outputs(session, agreement.nudged(feed, precision)) for feed in feeds]

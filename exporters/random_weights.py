@@ -24,6 +24,15 @@ _ASLEEP = 0.01
 _ADDED = ("bias", "beta", "pos", "rel", "token", "table", "prompt", "query")
 
 
+def images(module: torch.nn.Module) -> int:
+    """How many images to settle on. Batch norms of two fit those two: on others the outputs of an
+    EfficientNet-B3 varied by 1.5 to 2,800, of one that had seen eight by 0.07 to 0.4."""
+    import torch
+
+    norms = torch.nn.modules.batchnorm._BatchNorm
+    return 8 if any(isinstance(part, norms) for part in module.modules()) else 2
+
+
 def settle(module: torch.nn.Module, example: Any) -> None:
     """Wake what is scaled by nothing, give every layer outputs of about the size of one, and every
     batch norm the statistics of its inputs: in one forward pass of `example`, layer by layer

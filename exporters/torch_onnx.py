@@ -77,19 +77,23 @@ def export_image_model(
 ) -> Artifact:
     """Write a network whose one input is an image, as `model` describes it. Random weights are
     given sane statistics first."""
-    example = image_example(model)
     if model.weights == "random":
-        with seeded():
-            random_weights.settle(module, example)
-    return export(module, [example], model, to, output_names)
+        settle(module, model)
+    return export(module, [image_example(model)], model, to, output_names)
 
 
-def image_example(model: Model) -> torch.Tensor:
-    """Two images as the network wants them (one where it takes but one): synthetic ones, or noise
-    where nothing is said of its preprocessing."""
+def settle(module: torch.nn.Module, model: Model) -> None:
+    """Give random weights sane statistics on synthetic images."""
+    with seeded():
+        random_weights.settle(module, image_example(model, random_weights.images(module)))
+
+
+def image_example(model: Model, batch: int | None = None) -> torch.Tensor:
+    """Images as the network wants them, two where nothing else is said (one where it takes but
+    one): synthetic ones, or noise where nothing is known of its preprocessing."""
     import torch
 
-    batch = model.inputs[0].shape[0] or 2
+    batch = batch or model.inputs[0].shape[0] or 2
     if model.preprocess is None:
         with seeded():
             return torch.randn(batch, *(size or 1 for size in model.inputs[0].shape[1:]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Preprocess
-from exporters import checkpoints, random_weights, torch_onnx
+from exporters import checkpoints, masks, random_weights, torch_onnx
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,8 @@ _FITTED = {"fasterrcnn_mobilenet_v3_large_320_fpn": 320}
 _USUAL_SIDE = 800
 #: Candidates of an image that a random network is made to have.
 _CANDIDATES = 200
+#: Images that it is settled on: places of a large one differ as images do.
+_SEEN = 4
 
 
 def preprocess(name: str) -> Preprocess:
@@ -44,10 +46,12 @@ def export(module: Any, model: Model, to: Path) -> Artifact:
     example = torch_onnx.image_example(model)
     if model.weights == "random":
         with checkpoints.seeded():
-            random_weights.settle(module, [*example, *example.flip(3)])
-            _spread(module, list(example))
+            several = list(torch_onnx.image_example(model, _SEEN))
+            random_weights.settle(module, several)
+            _spread(module, several)
     names = ["boxes", "labels", "scores", *_further(module)]
-    return torch_onnx.export(_of_one_image(module, names), [example], model, to, names)
+    with masks.without_loops():
+        return torch_onnx.export(_of_one_image(module, names), [example], model, to, names)
 
 
 def _further(module: Any) -> list[str]:
@@ -88,7 +92,7 @@ def _spread(module: Any, images: list[torch.Tensor]) -> None:
         if layer is not None:
             logits = _caught(module, images, layer)
             with torch.no_grad():
-                layer.bias[0] += _background(logits, heads.score_thresh)
+                layer.bias[0] += _background(logits, heads.score_thresh, len(images))
         return
     head = module.head.classification_head
     if hasattr(head, "cls_logits"):  # RetinaNet, FCOS: a sigmoid a class
@@ -105,7 +109,7 @@ def _spread(module: Any, images: list[torch.Tensor]) -> None:
     # [images, anchors x columns, height, width] of each size
     rows = [each.movedim(1, -1).reshape(-1, columns) for each in caught]
     logits = torch.cat(rows)
-    shift = _background(logits, module.score_thresh)
+    shift = _background(logits, module.score_thresh, len(images))
     with torch.no_grad():
         for part in last:
             part.bias.view(-1, columns)[:, 0] += shift
@@ -131,7 +135,7 @@ def _caught(module: Any, images: list[torch.Tensor], layer: Any) -> torch.Tensor
     return caught[0] if len(caught) == 1 else torch.cat([each.flatten() for each in caught])
 
 
-def _background(logits: torch.Tensor, threshold: float) -> float:
+def _background(logits: torch.Tensor, threshold: float, images: int) -> float:
     """What to add to the logit of the background (the first of each row) for `_CANDIDATES` classes
     to have a softmax above the threshold."""
 
@@ -139,7 +143,7 @@ def _background(logits: torch.Tensor, threshold: float) -> float:
     others = classes.exp().sum(dim=1, keepdim=True)
     # exp(l) / (others + exp(background + b)) > threshold, solved for b
     most = (classes.exp() / threshold - others).clamp_min(1e-12).log() - logits[:, :1]
-    return float(_nth(most, 1))
+    return float(_nth(most, images))
 
 
 def _nth(values: torch.Tensor, images: int) -> torch.Tensor:

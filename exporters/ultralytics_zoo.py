@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StageError, first_line, unknown
 from bench.records import Model, Output, Preprocess, TensorSpec
-from exporters import checkpoints, random_weights, torch_onnx
+from exporters import checkpoints, torch_onnx
 from exporters.torch_program import TorchSource
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ class UltralyticsZoo(TorchSource):
     def export(self, model: Model, to: Path) -> Artifact:
         module = _create(model)
         if model.weights == "random":
-            with checkpoints.seeded():
-                random_weights.settle(module, torch_onnx.image_example(model))
+            torch_onnx.settle(module, model)
         module = _deployed(module, chosen=_chooses(model.name))
         example = [torch_onnx.image_example(model)]
         names = ["boxes", "labels", "scores"] if _chooses(model.name) else ["output"]

@@ -62,6 +62,9 @@ def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
         tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
     for beside in quantized.parent.glob(f"{quantized.name}.*"):
         beside.unlink()  # a quarter of the weights fits into the graph again
+    # Knowing the shapes of a detector's candidates, ONNX Runtime fuses reshapes into ones that
+    # fail where there are none; it works out again what it needs.
+    del ours.graph.value_info[:]
     onnx.save(ours, quantized)
     return len(convolutions)
 
@@ -94,6 +97,7 @@ def _channel_means(
     del probe.graph.output[:]
     inside = [name for name in wanted if name not in given]
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
+    _prune(probe.graph, inside)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     onnx.save(probe, folder / "probe.onnx")
@@ -111,3 +115,20 @@ def _channel_means(
             sums[name] = sums[name] + values.mean(axis=(0, *range(2, values.ndim)))
     for name in wanted:
         yield name, sums[name] / n
+
+
+def _prune(graph: Any, outputs: list[str]) -> None:
+    """Leave only the nodes that the outputs need: what a detector does with its candidates would be
+    run all the same, and ONNX Runtime stumbles over some that have none."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(graph.node):  # in the order of the graph, so what is needed comes before
+        if needed.isdisjoint(node.output):
+            continue
+        kept.append(node)
+        needed.update(node.input)
+        for attribute in node.attribute:  # a branch reads what lies around it
+            for body in (attribute.g, *attribute.graphs):
+                needed.update(name for each in body.node for name in each.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))

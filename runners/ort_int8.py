@@ -26,6 +26,11 @@ _AT_A_TIME = 4
 #: Files above this many bytes are quantized with their weights outside of the graph: protobuf holds
 #: no more than 2 GB.
 _LARGE = 1_500_000_000
+#: What its CPU has no int8 kernel for: quantized, they round twice and still compute in fp32. (The
+#: quantizer cannot share out the scales of group norms, either.)
+_IN_FP32 = {"BatchNormalization", "InstanceNormalization", "LayerNormalization"}
+#: All that is quantized of a network that chooses its boxes: 256 steps are too few for coordinates.
+_OF_CHOOSERS = {"Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Relu"}
 
 
 def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
@@ -36,7 +41,7 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
     with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
         try:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            _static(prepared, ranges, calibration, path, large=onnx.bytes > _LARGE)
+            _static(onnx, prepared, ranges, calibration, path)
             corrected = ort_biases.correct(prepared, path, calibration)
         except Exception as error:
             raise _refusal(error) from error
@@ -60,8 +65,7 @@ def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            large = onnx.bytes > _LARGE
-            _static(prepared, ranges, calibration, Path(scratch) / "int8.onnx", large=large)
+            _static(onnx, prepared, ranges, calibration, Path(scratch) / "int8.onnx")
             return ort_ranking.rank(prepared, Path(scratch) / "int8.onnx", calibration)
         except Exception as error:
             raise _refusal(error) from error
@@ -102,6 +106,8 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
         prepared,
         # Its symbolic shape inference fails on shapes that onnx's own handles.
         skip_symbolic_shape=True,
+        # Optimized twice (here, and when it is loaded), reshapes of no candidates fail.
+        skip_optimization=_chooses(onnx),
         save_as_external_data=large,
         all_tensors_to_one_file=True,
         external_data_location="prepared.data" if large else None,
@@ -117,7 +123,7 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
 
 
 def _static(
-    prepared: Path, ranges: Path, calibration: Calibration, path: Path, *, large: bool
+    onnx: Artifact, prepared: Path, ranges: Path, calibration: Calibration, path: Path
 ) -> None:
     from onnxruntime.quantization import (
         CalibrationMethod,
@@ -125,10 +131,13 @@ def _static(
         QuantType,
         quantize_static,
     )
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+    kinds = (QDQRegistry.keys() | QLinearOpsRegistry.keys()) - _IN_FP32
     quantize_static(
         prepared,
         path,
+        op_types_to_quantize=sorted(kinds & _OF_CHOOSERS if _chooses(onnx) else kinds),
         quant_format=QuantFormat.QDQ,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
@@ -137,8 +146,21 @@ def _static(
         nodes_to_exclude=list(calibration.keep),
         calibrate_method=getattr(CalibrationMethod, METHODS[calibration.method]),
         calibration_cache_path=ranges,
-        use_external_data_format=large,
+        use_external_data_format=onnx.bytes > _LARGE,
     )
+
+
+def _chooses(exported: Artifact) -> bool:
+    """Whether a network chooses its boxes itself; it may do so in a branch."""
+    from bench import onnx_graph
+
+    graphs = [onnx_graph.read(Path(exported.path)).graph]
+    for graph in graphs:
+        for node in graph.node:
+            if node.op_type == "NonMaxSuppression":
+                return True
+            graphs += [each.g for each in node.attribute if each.HasField("g")]
+    return False
 
 
 def _source(exported: Artifact, scratch: Path) -> Path:

@@ -29,6 +29,9 @@ _PASSES = {
     "Concat", "Interpolate", "MaxPool", "Pad", "Reshape", "ShuffleChannels", "Slice",
     "SpaceToDepth", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze", "VariadicSplit",
 }  # fmt: skip
+#: Arithmetic that stays in fp32 in a network that chooses its boxes: 256 steps are too few for
+#: coordinates.
+_OF_COORDINATES = ["Add", "Divide", "Maximum", "Minimum", "Multiply", "Subtract"]
 #: What stands between a weight and its layer.
 _SOURCES = {"Constant", "Convert"}
 
@@ -42,7 +45,7 @@ def quantize(model: Any, calibration: Calibration) -> Any:
     try:
         if calibration.method == ACCURACY_AWARE:
             return _accuracy_aware(model, calibration)
-        return nncf.quantize(model, _feeds(calibration), **_asked(calibration))
+        return nncf.quantize(model, _feeds(calibration), **_asked(model, calibration))
     except StageError:
         raise
     except Exception as error:  # NNCF's own and OpenVINO's have no common base
@@ -61,7 +64,7 @@ def rank(model: Any, calibration: Calibration) -> list[str]:
     try:
         # Weights as they are, behind a FakeQuantize that can be taken out.
         plain = nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": False})
-        how = _asked(calibration)
+        how = _asked(model, calibration)
         int8 = nncf.quantize(model, _feeds(calibration), **how, advanced_parameters=plain)
     except Exception as error:
         raise StageError(
@@ -74,18 +77,33 @@ def rank(model: Any, calibration: Calibration) -> list[str]:
     return sorted(layers, key=lambda name: -harms[name])
 
 
-def _asked(calibration: Calibration) -> dict[str, Any]:
+def _asked(model: Any, calibration: Calibration) -> dict[str, Any]:
     import nncf
 
     symmetric = calibration.method == "performance"
     preset = nncf.QuantizationPreset.PERFORMANCE if symmetric else nncf.QuantizationPreset.MIXED
     names = list(calibration.keep)
+    types = _OF_COORDINATES if _chooses(model) else []
+    # A type that the network has not got is no mistake, as a name is.
+    scope = nncf.IgnoredScope(names=names, types=types, validate=not types)
     return {
         "preset": preset,
         "subset_size": calibration.n,
         "fast_bias_correction": calibration.method != "accurate-bias",
-        "ignored_scope": nncf.IgnoredScope(names=names) if names else None,
+        "ignored_scope": scope if names or types else None,
     }
+
+
+def _chooses(model: Any) -> bool:
+    """Whether a network chooses its boxes itself; it may do so in a branch."""
+    graphs = [model]
+    for graph in graphs:
+        for node in graph.get_ops():
+            if node.get_type_name() == "NonMaxSuppression":
+                return True
+            if node.get_type_name() == "If":
+                graphs += [node.get_then_body(), node.get_else_body()]
+    return False
 
 
 def _feeds(calibration: Calibration) -> Any:
@@ -118,7 +136,7 @@ def _accuracy_aware(model: Any, calibration: Calibration) -> Any:
         nncf.Dataset(list(enumerate(feeds))),
         validate,
         max_drop=calibration.max_drop,
-        **_asked(calibration),
+        **_asked(model, calibration),
     )
 
 

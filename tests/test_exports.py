@@ -151,3 +151,20 @@ def test_unpooling_is_torchs_own() -> None:
         assert net(torch.empty(1, 3, 360, 480)).shape == (1, 11, 360, 480)
     convolutions = [part for part in net.modules() if isinstance(part, torch.nn.Conv2d)]
     assert len(convolutions) == 26  # 13 of VGG-16, and their mirror image
+
+
+def test_masks_are_pasted_as_torchvision_pastes_them() -> None:
+    roi_heads = pytest.importorskip("torchvision.models.detection.roi_heads")
+    from exporters import masks
+
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(40, 2, generator=generator) * 90 - 10
+    sizes = torch.rand(40, 2, generator=generator) ** 2 * 70  # some of them below a pixel
+    boxes = torch.cat([corners, corners + sizes], dim=1)
+    boxes = boxes.clamp(min=0).minimum(torch.tensor([80, 60, 80, 60]))  # inside of the image
+    values = torch.rand(40, 1, 28, 28, generator=generator)
+    wanted = roi_heads.paste_masks_in_image(values, boxes, (60, 80))
+    found = masks.paste(values, boxes, (60, 80))
+    assert found.shape == wanted.shape
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert masks.paste(values[:0], boxes[:0], (60, 80)).shape == (0, 1, 60, 80)
