@@ -87,34 +87,37 @@ def _channel_means(
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """The mean of each channel of tensors (batch, channels, ...) of the model over images. Weights
     that are kept beside the graph lie in `folder`."""
-    import onnx
-    import onnxruntime as ort
-
     wanted = list(dict.fromkeys(names))
     given = {each.name for each in model.graph.input}
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
     inside = [name for name in wanted if name not in given]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside)
-    _prune(probe.graph, inside)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    onnx.save(probe, folder / "probe.onnx")
-    del probe
-    session = ort.InferenceSession(
-        folder / "probe.onnx", options, providers=["CPUExecutionProvider"]
-    )
+    session = _probe(model, folder, inside) if inside else None
     sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
     n = 0
-    for feed in islice(calibration.feeds(), _MEANS):
+    for feed in islice(calibration.feeds(), _MEANS if wanted else 0):
         n += 1
-        found = dict(zip(inside, session.run(inside, dict(feed)), strict=True)) if inside else {}
+        found = session.run(inside, dict(feed)) if session else []
+        values_of = {**feed, **dict(zip(inside, found, strict=True))}
         for name in wanted:
-            values = np.asarray(found.get(name, feed.get(name)), np.float64)
+            values = np.asarray(values_of[name], np.float64)
             sums[name] = sums[name] + values.mean(axis=(0, *range(2, values.ndim)))
     for name in wanted:
         yield name, sums[name] / n
+
+
+def _probe(model: Any, folder: Path, outputs: list[str]) -> Any:
+    """A session of the model that gives what is computed inside."""
+    import onnx
+    import onnxruntime as ort
+
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    _prune(probe.graph, outputs)
+    onnx.save(probe, folder / "probe.onnx")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(folder / "probe.onnx", options, providers=["CPUExecutionProvider"])
 
 
 def _prune(graph: Any, outputs: list[str]) -> None:
@@ -132,3 +135,6 @@ def _prune(graph: Any, outputs: list[str]) -> None:
                 needed.update(name for each in body.node for name in each.input)
     del graph.node[:]
     graph.node.extend(reversed(kept))
+    weights = [tensor for tensor in graph.initializer if tensor.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
