@@ -29,6 +29,8 @@ _LARGE = 1_500_000_000
 #: What its CPU has no int8 kernel for: quantized, they round twice and still compute in fp32. (The
 #: quantizer cannot share out the scales of group norms, either.)
 _IN_FP32 = {"BatchNormalization", "InstanceNormalization", "LayerNormalization"}
+#: The layers that int8 is for.
+_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: All that is quantized of a network that chooses its boxes: 256 steps are too few for coordinates.
 _OF_CHOOSERS = {"Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Relu"}
 
@@ -100,7 +102,7 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
             return next(self._feeds, None)
 
     prepared, ranges = scratch / "prepared.onnx", scratch / "ranges.json"
-    large = onnx.bytes > _LARGE
+    large = _is_large(onnx)
     quant_pre_process(
         _source(onnx, scratch),
         prepared,
@@ -143,11 +145,33 @@ def _static(
         weight_type=QuantType.QInt8,
         per_channel=True,
         reduce_range=_reduce_range(),
-        nodes_to_exclude=list(calibration.keep),
+        nodes_to_exclude=[*calibration.keep, *_behind_the_last(prepared)],
         calibrate_method=getattr(CalibrationMethod, METHODS[calibration.method]),
         calibration_cache_path=ranges,
-        use_external_data_format=onnx.bytes > _LARGE,
+        use_external_data_format=_is_large(onnx),
     )
+
+
+def _behind_the_last(prepared: Path) -> list[str]:
+    """Names of the nodes that no layer is behind: what they compute is the answer. YOLO puts
+    coordinates of hundreds of pixels beside scores up to 1, and in 256 steps of both the scores are
+    all zero."""
+    from bench import onnx_graph
+
+    graph = onnx_graph.read(prepared).graph
+    used: set[str] = set()  # by a layer, or by what leads to one
+    behind = []
+    for node in reversed(graph.node):
+        if node.op_type in _LAYERS or not used.isdisjoint(node.output):
+            used.update(node.input)
+        else:
+            behind.append(node.name)
+    return behind
+
+
+def _is_large(exported: Artifact) -> bool:
+    """Whether weights have to lie beside the graph, or do already."""
+    return exported.bytes > _LARGE or bool(exported.companions)
 
 
 def _chooses(exported: Artifact) -> bool:
