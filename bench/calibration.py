@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from bench.errors import StageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bench.contracts import Array, Dataset, Feed
+    from bench.contracts import Array, Dataset, Feed, Sample
     from bench.records import Model
 
 
@@ -30,6 +30,8 @@ class Calibration:
     method: str
     keep: tuple[str, ...] = ()
     max_drop: float = 1.0
+    #: Images that could not be read, by name, and why: known once the feeds have been gone through.
+    unreadable: dict[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -56,8 +58,11 @@ class Calibration:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the images, where they are real ones."""
-        return tuple(each.name for each in self.images.calibration[: self.n]) if self.images else ()
+        """Names of the images, where they are real ones; without those that could not be read."""
+        if self.images is None:
+            return ()
+        names = (each.name for each in self.images.calibration[: self.n])
+        return tuple(name for name in names if name not in self.unreadable)
 
     @property
     def fingerprint(self) -> str:
@@ -68,7 +73,11 @@ class Calibration:
 
     def feeds(self) -> Iterator[Feed]:
         """One image a feed, batch 1."""
-        return inputs.feeds(self.model, self.images, self.n)
+
+        def left_out(sample: Sample, error: StageError) -> None:
+            self.unreadable[sample.name] = str(error)
+
+        return inputs.feeds(self.model, self.images, self.n, left_out)
 
     def score(self, outputs: Mapping[int, Sequence[Array]]) -> float:
         """The model's metric over some of these images, in percent. They are not the ones that

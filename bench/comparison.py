@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "UNSURE"]
 
-#: Blocks of each side in a pair, and their length: short, for the machine's speed changes within
-#: tenths of a second, and so many that a few bad ones fall out (`benchmarks/comparisons.py`).
-BLOCKS = 20
+#: How long a block is (short, for the machine's speed changes within tenths of a second), and for
+#: how long, and how many times at least, the two of a pair take turns: what a pair's ratio scatters
+#: by comes from its blocks, hardly from its processes, which took half the time when there were 20
+#: turns (`docs/architecture.md`). More would leave too few pairs for an interval.
 BLOCK_SECONDS = 0.03
+TURNS_SECONDS = 3.0
+MIN_TURNS = 10
 #: How the processes of a pair are warmed up; they go on warming up as they take turns.
 PROCEDURE = Procedure(warmup_seconds=0.1)
 #: A pair that takes so much longer than it should hangs.
@@ -156,7 +159,8 @@ def _pair(a: Side, b: Side, random: Random) -> Pair:
         for i in order:
             children[i].ask(WarmUp(), Warmed, deadline)
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
-        for _ in range(BLOCKS):
+        turns = Deadline.after(TURNS_SECONDS)
+        while turns.left() or len(blocks[0]) < MIN_TURNS:
             random.shuffle(order)
             for i in order:
                 sampled = children[i].ask(Block(BLOCK_SECONDS), Sampled, deadline)

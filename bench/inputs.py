@@ -14,7 +14,7 @@ from bench.errors import StageError
 from bench.preprocess import to_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bench.contracts import Array, Dataset, Feed, Sample
@@ -27,8 +27,14 @@ POOL_BYTES = 64 << 20
 SYNTHETIC = 32
 
 
-def feeds(model: Model, dataset: Dataset | None, n: int) -> Iterator[Feed]:
-    """Up to `n` feeds of batch 1: calibration images of the dataset, or synthetic ones."""
+def feeds(
+    model: Model,
+    dataset: Dataset | None,
+    n: int,
+    unreadable: Callable[[Sample, StageError], None] = lambda *_: None,
+) -> Iterator[Feed]:
+    """Up to `n` feeds of batch 1: calibration images of the dataset, or synthetic ones. Says which
+    are `unreadable` and left out."""
     if model.preprocess is None:
         rng = np.random.default_rng(0)
         for _ in range(n):
@@ -36,7 +42,8 @@ def feeds(model: Model, dataset: Dataset | None, n: int) -> Iterator[Feed]:
         return
     how, spec = model.preprocess, model.inputs[0]
     real = with_images(dataset)
-    for image in _images(real, n) if real else islice(_synthetic_images(), n):
+    seen = (image for _, image in readable(real, n, unreadable)) if real else _synthetic_images()
+    for image in islice(seen, n):
         yield {spec.name: to_input(image, how)[None].astype(spec.dtype, copy=False)}
 
 
@@ -45,21 +52,20 @@ def with_images(dataset: Dataset | None) -> Dataset | None:
     return dataset if dataset and dataset.calibration else None
 
 
-def _images(dataset: Dataset, n: int) -> Iterator[Image.Image]:
-    """The calibration images themselves."""
-    for _, image in readable(dataset, n):
-        yield image
-
-
-def readable(dataset: Dataset, n: int) -> Iterator[tuple[Sample, Image.Image]]:
-    """Those of the first n calibration samples that can be read, each with its image: the others
-    are left out, as the evaluation does and says."""
+def readable(
+    dataset: Dataset,
+    n: int,
+    unreadable: Callable[[Sample, StageError], None] = lambda *_: None,
+) -> Iterator[tuple[Sample, Image.Image]]:
+    """Those of the first n calibration samples that can be read, each with its image; the others
+    are told to `unreadable` and left out."""
     read = 0
     for sample in dataset.calibration[:n]:
         try:
             image = sample.load()
         except StageError as error:
             problem = error
+            unreadable(sample, error)
             continue
         read += 1
         yield sample, image

@@ -79,8 +79,9 @@ def student_within(t: float, df: int) -> float:
 
 
 def ratio(over: Sequence[Sequence[int]], under: Sequence[Sequence[int]]) -> float:
-    """How many times longer `over` takes than `under`, from their blocks taken in turns: the median
-    over pairs of neighbouring blocks of the ratio of their 10th percentiles.
+    """How many times longer `over` takes than `under`, from their blocks taken in turns: the centre
+    (Hodges-Lehmann, of the logarithms) over pairs of neighbouring blocks of the ratio of their 10th
+    percentiles.
 
     What the machine does for longer than a block it does to both, and what it does to one block
     falls out. The 10th percentile is nearer than the median to what the network itself takes, for
@@ -88,7 +89,15 @@ def ratio(over: Sequence[Sequence[int]], under: Sequence[Sequence[int]]) -> floa
     unlike the minimum it is no single call. It halves the scatter (`docs/architecture.md`).
     """
     pairs = zip(over, under, strict=False)
-    return exp(float(np.median([log(_undisturbed(a) / _undisturbed(b)) for a, b in pairs])))
+    logs = [log(_undisturbed(a) / _undisturbed(b)) for a, b in pairs]
+    return exp(float(np.median(_walsh_averages(logs))))
+
+
+def _walsh_averages(values: Sequence[float]) -> NDArray[np.float64]:
+    """The means of all pairs of values, each with itself too: their median is the Hodges-Lehmann
+    estimate of the centre, as little moved by wild values as the median and with less scatter."""
+    array = np.asarray(values, np.float64)
+    return ((array[:, None] + array[None, :]) / 2)[np.triu_indices(len(array))]
 
 
 def _undisturbed(block: Sequence[int]) -> float:
@@ -103,10 +112,8 @@ def signed_rank_interval(values: Sequence[float]) -> tuple[float, float, float]:
     (Hollander, Wolfe and Chicken, "Nonparametric statistical methods", sections 3.2 and 3.3).
     Fewer than six values have no such interval: it is then without ends.
     """
-    n = len(values)
-    array = np.asarray(values, np.float64)
-    walsh = np.sort(((array[:, None] + array[None, :]) / 2)[np.triu_indices(n)])
-    middle, out = float(np.median(walsh)), _walsh_left_out(n)
+    walsh = np.sort(_walsh_averages(values))
+    middle, out = float(np.median(walsh)), _walsh_left_out(len(values))
     if out is None:
         return middle, float("-inf"), float("inf")
     return middle, float(walsh[out]), float(walsh[-1 - out])

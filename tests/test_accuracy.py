@@ -257,6 +257,32 @@ def test_the_calibration_list_is_kept(bench: Any, network: Path, folder: Path) -
     assert ran.json["accuracy"]["n"] == 32
 
 
+@pytest.mark.parametrize("target", ["cpu-ort-int8", "cpu-openvino-int8"])
+def test_a_broken_calibration_image_is_named(
+    bench: Any, network: Path, folder: Path, target: str
+) -> None:
+    calib = folder.with_name("calib")
+    calib.mkdir()
+    for i in range(6):
+        pixels = np.full((20, 24, 3), 30 * i, np.uint8)
+        Image.fromarray(pixels).save(calib / f"c{i}.png")
+    (calib / "c3.png").write_bytes((calib / "c2.png").read_bytes()[:40])
+    given = ["-m", network, "--data", folder, "--calib", calib, "-t", target]
+    for _ in range(2):  # built, and from the cache
+        ran = bench("run", *given, *QUICK, "--json").json
+        [note] = [note for note in ran["notes"] if note.startswith("calibration: ")]
+        assert "calibration: 1 image left out: " in note
+        assert "c3.png cannot be read" in note
+    built = ran["artifacts"][-1]
+    listed = Path(built["path"]).with_name("calibration.txt").read_text().split()
+    assert listed == ["c0.png", "c1.png", "c2.png", "c4.png", "c5.png"]
+    assert built["details"]["calibration_n"] == 5
+    strict = bench("run", *given, *QUICK, "--json", "--strict")
+    assert strict.status == 1
+    assert strict.json["failure"]["kind"] == "bad-data"
+    assert "c3.png" in strict.json["failure"]["message"]
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

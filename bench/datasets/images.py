@@ -10,10 +10,13 @@ from PIL import Image, UnidentifiedImageError
 from bench.errors import StageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
+#: Images named in a note about what is wrong or odd.
+_NAMED = 3
 _ODD_MODES = {
     "L": "greyscale",
     "1": "greyscale",
@@ -62,3 +65,14 @@ def _in_bytes(image: Image.Image) -> Image.Image:
     levels = np.asarray(image, np.float64)
     top = 65535 if levels.max(initial=0) > 255 else 255
     return Image.fromarray((levels * (255 / top)).clip(0, 255).round().astype(np.uint8))
+
+
+def count(things: Sequence[object]) -> str:
+    """How many images."""
+    return f"{len(things)} image{'s' if len(things) != 1 else ''}"
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Names of images, or what is wrong with them: as many as anybody reads."""
+    more = "; ..." if len(names) > _NAMED else ""
+    return "; ".join(names[:_NAMED]) + more

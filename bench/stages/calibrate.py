@@ -75,9 +75,16 @@ def described(built: Artifact, how: Calibration, to: Path) -> Artifact:
         (to / "calibration.txt").write_text(lines, errors="surrogateescape")
     made: dict[str, Option] = {
         "calibration": how.source,
-        "calibration_n": how.n,
+        "calibration_n": how.n - len(how.unreadable),
         "calibration_sha256": how.fingerprint,
         "calibration_method": how.method,
         "kept": "\n".join(how.keep),
     }
+    if how.unreadable:
+        made["calibration_left_out"] = "\n".join(how.unreadable.values())
     return replace(built, details={**built.details, **made})
+
+
+def left_out(built: Artifact) -> list[str]:
+    """Why calibration images were left out of it, each with its file."""
+    return str(built.details.get("calibration_left_out", "")).splitlines()

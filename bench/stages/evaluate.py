@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +15,7 @@ from bench.accuracy.inference import Seen
 from bench.accuracy.ledger import Ledger
 from bench.cache import Cache, require_intact, versions
 from bench.check import REFERENCE
+from bench.datasets import images
 from bench.errors import StageError
 from bench.messages import Evaluate, Evaluated, Progress
 from bench.modelref import ModelRef
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two words of progress.
 _TELL_EVERY = 0.25
-#: Images named in a note about what is wrong or odd.
-_NAMED = 3
 
 
 def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
@@ -47,7 +46,7 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
     require_intact(request.exported)
     require_intact(request.built)
     cache = Cache(Path(request.cache), request.fresh)
-    images = [
+    seen_on = [
         *(dataset.fingerprint, job.data.limit, job.data.calibration, job.data.calibration_path),
         *(msgspec.to_builtins(model.preprocess), msgspec.to_builtins(model.output)),
         *(dataset.classes, model.task, __version__),
@@ -58,7 +57,7 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
         key = [
             artifact.sha256,
             *(target.runner, target.precision, target.device, target.options),
-            *(versions(runner.packages), images),
+            *(versions(runner.packages), seen_on),
         ]
         ledger = Ledger(cache.root / "evaluations", key, fresh=request.fresh)
 
@@ -117,24 +116,17 @@ def _notes(strangers: Sequence[str], samples: Sequence[Sample], seen: Sequence[S
     """What was left out, and what is odd, with the first few names."""
     notes = []
     if strangers:
-        notes.append(f"{_count(strangers)} left out, labels out of range: {_some(strangers)}")
+        notes.append(
+            f"{images.count(strangers)} left out, labels out of range: {images.first_few(strangers)}"
+        )
     if bad := [each.bad for each in seen if each.bad]:
-        notes.append(f"{_count(bad)} left out: {_some(bad)}")
+        notes.append(f"{images.count(bad)} left out: {images.first_few(bad)}")
     for kind in sorted({each.odd for each in seen if each.odd}):
         names = [
             sample.name for sample, each in zip(samples, seen, strict=True) if each.odd == kind
         ]
-        notes.append(f"{_count(names)} {kind}, converted: {_some(names)}")
+        notes.append(f"{images.count(names)} {kind}, converted: {images.first_few(names)}")
     return notes
-
-
-def _count(things: Sequence[Any]) -> str:
-    return f"{len(things)} image{'s' if len(things) != 1 else ''}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = "; ..." if len(names) > _NAMED else ""
-    return "; ".join(names[:_NAMED]) + more
 
 
 def _subset(evaluated: Sequence[Sample]) -> str:

@@ -13,6 +13,7 @@ from bench.accuracy import inference
 from bench.cache import Cache, versions
 from bench.check import REFERENCE, check, fixed_batch
 from bench.contracts import Compiler
+from bench.datasets import images
 from bench.errors import BenchError, StageError
 from bench.machine import usable_threads
 from bench.messages import Describe, Described, Export, Exported, Prepare, Prepared, Timed
@@ -93,9 +94,14 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     if built.sha256 != exported.sha256:
         tell.found(artifact=built)
 
+    notes = []
+    if bad := calibrate.left_out(lowered) or calibrate.left_out(built):
+        notes.append(f"calibration: {images.count(bad)} left out: {images.first_few(bad)}")
+        if job.data.strict:
+            raise StageError("bad-data", f"--strict: {notes[0]}")
+
     tell.at("check")
     checked = _check(request, exported, lowered, built, model, builder, pool, cache, tell)
-    notes = []
     beside = None
     try:
         beside = canary_for(runner, target, cache) if request.canary else None
