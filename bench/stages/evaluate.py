@@ -116,9 +116,8 @@ def _notes(strangers: Sequence[str], samples: Sequence[Sample], seen: Sequence[S
     """What was left out, and what is odd, with the first few names."""
     notes = []
     if strangers:
-        notes.append(
-            f"{images.count(strangers)} left out, labels out of range: {images.first_few(strangers)}"
-        )
+        which = images.first_few(strangers)
+        notes.append(f"{images.count(strangers)} left out, labels out of range: {which}")
     if bad := [each.bad for each in seen if each.bad]:
         notes.append(f"{images.count(bad)} left out: {images.first_few(bad)}")
     for kind in sorted({each.odd for each in seen if each.odd}):
