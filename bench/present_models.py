@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from bench.present import Row, accuracy_of, batch_of, metric_of
+from bench import cells
 from bench.terminal import amount, number, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bench import index
+    from bench.cells import Row
 
 
 def models(rows: Sequence[index.Row]) -> None:
@@ -45,7 +46,7 @@ def card(drawn: Row) -> None:
     if rows := drawn["results"]:
         print()
         several = len({row["weights"] for row in rows}) > 1
-        metric = metric_of(rows)
+        metric = cells.metric(rows)
         table(
             [
                 "id",
@@ -61,9 +62,10 @@ def card(drawn: Row) -> None:
                     row["id"],
                     row["started_at"][5:10],
                     *([row["weights"]] if several else []),
-                    row["target"] + (f", batch {batch_of(row)}" if batch_of(row) != "1" else ""),
+                    row["target"]
+                    + (f", batch {cells.batch(row)}" if cells.batch(row) != "1" else ""),
                     number(row["p50_ms"]),
-                    accuracy_of(row),
+                    cells.accuracy(row),
                     row["verdict"],
                 ]
                 for row in rows

@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.cells import outcome
 from bench.coverage.table import cost, failure
-from bench.present import outcome
 from bench.recipes import written
 from bench.remedies import change as points_lost
 from bench.terminal import change, draw, say

@@ -53,7 +53,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two sides in turns: B's time over A's, and FASTER, SLOWER, SAME or UNSURE."""
-    from bench import comparison, present, progress, sides
+    from bench import comparison, present_answers, progress, sides
     from bench.timing import Deadline
 
     if not 0 < margin < 1:
@@ -92,5 +92,5 @@ def compare(
     if found.failure:
         debug.details(found.failure.details)
     public = comparison.to_public(found)
-    print_json(public) if as_json else present.comparison(public)
+    print_json(public) if as_json else present_answers.comparison(public)
     raise typer.Exit(comparison.exit_status(found, fail_slower=fail_slower))

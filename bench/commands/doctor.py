@@ -21,13 +21,13 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """What this machine is, and for every target: ready, or why not and what to do."""
-    from bench import diagnosis, present
+    from bench import diagnosis, present_answers
 
     if noise:
         from bench.noise import measure
 
         expected = measure(open_cache().root, seconds, threads)
-        print_json(expected) if as_json else present.noise(expected)
+        print_json(expected) if as_json else present_answers.noise(expected)
         return
     found = diagnosis.examine(open_cache().root)
     if as_json:

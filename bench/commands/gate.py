@@ -86,7 +86,7 @@ def gate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a matrix and alarm on confirmed regressions: exit status 4; 5 for accuracy."""
-    from bench import present, progress
+    from bench import present_answers, progress
     from bench.gate import matrix as matrices
     from bench.gate import night, outputs
 
@@ -113,7 +113,10 @@ def gate(
             _write(summary, outputs.markdown(outcomes, against if before else None), "a"),
             _write(junit, outputs.junit(outcomes), "w"),
         ]
-        print_json(list(map(outputs.to_public, outcomes))) if as_json else present.gate(outcomes)
+        if as_json:
+            print_json(list(map(outputs.to_public, outcomes)))
+        else:
+            present_answers.gate(outcomes)
     raise typer.Exit(status if all(written) else status or 1)
 
 

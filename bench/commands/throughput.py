@@ -48,7 +48,7 @@ def throughput(
     as_json: JsonOption = False,
 ) -> None:
     """Find the batch size and the number of streams with the most images a second."""
-    from bench import catalog, present, progress, targets
+    from bench import catalog, present, present_answers, progress, targets
     from bench import throughput as searching
     from bench.records import Job, Procedure
 
@@ -77,5 +77,5 @@ def throughput(
         print_json(found if len(jobs) > 1 else found[0] if found else None)
     else:
         for each in found:
-            present.throughput(each)
+            present_answers.throughput(each)
     raise typer.Exit(status or max(map(searching.exit_status, found)))
