@@ -202,6 +202,9 @@ def test_the_table_says_what_fails_and_why() -> None:
     text = page([failed], ["cpu-ort-fp32"], "today")
     assert "| timm:net | - | - | **export: oom** | - |" in text
     assert "- `timm:net`, at export: out of memory (oom)" in text
+    assert "0 of 1 models work everywhere" in text
+    ran = Attempt("timm:net", "cpu-ort-fp32", *_of(TRIED)[2:])
+    assert "1 of 1 models work everywhere" in page([TRIED, ran], ["cpu-ort-fp32"], "today")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
