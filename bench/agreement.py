@@ -23,7 +23,7 @@ _SAME_PLACE = 0.5
 _NUDGE = np.float32(1 + 1e-6)
 #: Two right computations may be this many times as far apart as one that was nudged is from itself,
 #: and no further than this cosine and this difference.
-_ROOM, _FLOOR, _CEILING = 10.0, 0.99, 0.25
+_ROOM, FLOOR, _CEILING = 10.0, 0.99, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def nudged(feed: Feed, precision: Precision = "fp32") -> dict[str, Array]:
 
 
 def room(
-    own: Agreement, cosine: float, max_rel: float, floor: float = _FLOOR
+    own: Agreement, cosine: float, max_rel: float, floor: float = FLOOR
 ) -> tuple[float, float]:
     """How low a cosine, and how large a difference, between two computations still are the same
     network: the usual bounds, or what its `own` agreement with itself on nudged inputs says.

@@ -44,7 +44,7 @@ LOWEST_MATCHED: dict[Precision, float] = {
 _FLOORS: dict[Precision, float] = {"fp32": 0.99, "int8": 0.5}
 #: The same for boxes. Of a random RetinaNet, which chooses 200 of 11 million scores that are all
 #: alike, int8 finds 0.07, and 0.005 of what was found in another image.
-_FLOORS_MATCHED: dict[Precision, float] = {"fp32": 0.95, "int8": 0.03}
+_FLOORS_MATCHED: dict[Precision, float] = {"fp32": 0.9, "int8": 0.03}
 #: What an artifact is compared with: the exported fp32 ONNX itself, on ONNX Runtime's CPU.
 REFERENCE = Target("reference", "cpu", "ort", "fp32")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench.records import Preprocess
@@ -22,6 +23,9 @@ _FITTED = {"fasterrcnn_mobilenet_v3_large_320_fpn": 320}
 _USUAL_SIDE = 800
 #: Candidates of an image that a random network is made to have.
 _CANDIDATES = 200
+#: Standard deviation of its logits before a softmax: of 90 classes that are all alike, none gets
+#: more than a 90th.
+_LOGITS = 2.0
 #: Images that it is settled on: places of a large one differ as images do.
 _SEEN = 4
 
@@ -47,11 +51,25 @@ def export(module: Any, model: Model, to: Path) -> Artifact:
     if model.weights == "random":
         with checkpoints.seeded():
             several = list(torch_onnx.image_example(model, _SEEN))
-            random_weights.settle(module, several)
-            _spread(module, several)
+            wake(module, several)
+        example = max(several, key=lambda image: found(module, image))[None]
     names = ["boxes", "labels", "scores", *_further(module)]
     with masks.without_loops():
         return torch_onnx.export(_of_one_image(module, names), [example], model, to, names)
+
+
+def wake(module: Any, images: list[torch.Tensor]) -> None:
+    """Give random weights sane statistics, and such biases that something is found."""
+    random_weights.settle(module, images)
+    _spread(module, images)
+
+
+def found(module: Any, image: torch.Tensor) -> int:
+    """How many boxes a detector finds."""
+    import torch
+
+    with torch.no_grad():
+        return len(module([image])[0]["boxes"])
 
 
 def _further(module: Any) -> list[str]:
@@ -87,32 +105,23 @@ def _spread(module: Any, images: list[torch.Tensor]) -> None:
     import torch
 
     heads = getattr(module, "roi_heads", None)
-    if heads is not None:
-        layer = getattr(heads.box_predictor, "cls_score", None)
-        if layer is not None:
-            logits = _caught(module, images, layer)
-            with torch.no_grad():
-                layer.bias[0] += _background(logits, heads.score_thresh, len(images))
-        return
-    head = module.head.classification_head
-    if hasattr(head, "cls_logits"):  # RetinaNet, FCOS: a sigmoid a class
-        logits = _caught(module, images, head.cls_logits)
-        threshold = torch.logit(torch.tensor(float(module.score_thresh)))
-        if hasattr(module.head.regression_head, "bbox_ctrness"):
-            threshold = threshold * 0  # the root of the product with the centredness
-        with torch.no_grad():
-            head.cls_logits.bias += threshold - _nth(logits, len(images))
-        return
-    columns = head.num_columns  # SSD: a softmax over classes, and a layer for each size
-    last = _ends(head.module_list)
-    caught = [_caught(module, images, part) for part in last]
-    # [images, anchors x columns, height, width] of each size
-    rows = [each.movedim(1, -1).reshape(-1, columns) for each in caught]
-    logits = torch.cat(rows)
-    shift = _background(logits, module.score_thresh, len(images))
     with torch.no_grad():
-        for part in last:
-            part.bias.view(-1, columns)[:, 0] += shift
+        if heads is not None:  # a softmax over classes
+            layer = heads.box_predictor.cls_score
+            columns, last, threshold = layer.out_features, [layer], heads.score_thresh
+        elif hasattr(module.head.classification_head, "cls_logits"):
+            layer = module.head.classification_head.cls_logits
+            layer.bias += median(_raise(module, image, layer) for image in images)
+            return
+        else:  # SSD: the same, and a layer for each size
+            head = module.head.classification_head
+            columns, last = head.num_columns, _ends(head.module_list)
+            threshold = module.score_thresh
+        for layer in last:
+            _vary(module, images[0], layer)
+        shift = median(_background(module, image, last, columns, threshold) for image in images)
+        for layer in last:
+            layer.bias.view(-1, columns)[:, 0] += shift
 
 
 def _ends(levels: Any) -> list[Any]:
@@ -122,31 +131,50 @@ def _ends(levels: Any) -> list[Any]:
     return [level[-1] if isinstance(level, torch.nn.Sequential) else level for level in levels]
 
 
-def _caught(module: Any, images: list[torch.Tensor], layer: Any) -> torch.Tensor:
-    """All that a layer gives in one pass: [rows, columns] for a linear layer, for a convolution
-    [images, channels, ...], flattened where it is used at several sizes."""
-    import torch
-
+def _caught(module: Any, image: torch.Tensor, layer: Any) -> list[torch.Tensor]:
+    """All that a layer gives in one pass, once or at each of several sizes: [rows, columns] of a
+    linear layer, [1, channels, height, width] of a convolution."""
     caught: list[torch.Tensor] = []
     handle = layer.register_forward_hook(lambda _, __, made: caught.append(made))
-    with torch.no_grad():
-        module(images)
+    module([image])
     handle.remove()
-    return caught[0] if len(caught) == 1 else torch.cat([each.flatten() for each in caught])
+    return caught
 
 
-def _background(logits: torch.Tensor, threshold: float, images: int) -> float:
+def _vary(module: Any, image: torch.Tensor, layer: Any) -> None:
+    """Scale a layer such that its outputs vary by `_LOGITS`."""
+    [made] = _caught(module, image, layer)
+    layer.weight *= _LOGITS / float(made.std().clamp_min(1e-6))
+
+
+def _raise(module: Any, image: torch.Tensor, layer: Any) -> float:
+    """What to add to every logit for `_CANDIDATES` of them to have a sigmoid above the threshold
+    (RetinaNet; FCOS takes the root of its product with the centredness, which is about a half)."""
+    import torch
+
+    logits = torch.cat([each.flatten() for each in _caught(module, image, layer)])
+    centred = hasattr(module.head.regression_head, "bbox_ctrness")
+    threshold = 2 * module.score_thresh**2 if centred else module.score_thresh
+    return float(torch.logit(torch.tensor(float(threshold))) - _nth(logits))
+
+
+def _background(
+    module: Any, image: torch.Tensor, layers: list[Any], columns: int, threshold: float
+) -> float:
     """What to add to the logit of the background (the first of each row) for `_CANDIDATES` classes
     to have a softmax above the threshold."""
+    import torch
 
+    caught = [each for layer in layers for each in _caught(module, image, layer)]
+    logits = torch.cat([each.movedim(1, -1).reshape(-1, columns) for each in caught])
     classes = logits[:, 1:].double()
     others = classes.exp().sum(dim=1, keepdim=True)
     # exp(l) / (others + exp(background + b)) > threshold, solved for b
     most = (classes.exp() / threshold - others).clamp_min(1e-12).log() - logits[:, :1]
-    return float(_nth(most, images))
+    return float(_nth(most))
 
 
-def _nth(values: torch.Tensor, images: int) -> torch.Tensor:
-    """The value that `_CANDIDATES` an image are above."""
+def _nth(values: torch.Tensor) -> torch.Tensor:
+    """The value that `_CANDIDATES` are above."""
     flat = values.flatten()
-    return flat.topk(min(_CANDIDATES * images, flat.numel())).values[-1]
+    return flat.topk(min(_CANDIDATES, flat.numel())).values[-1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,15 @@ from exporters.torch_program import TorchSource
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import torch
+
     from bench.contracts import Dataset
     from bench.records import Artifact
 
 _HUB = "https://github.com/ultralytics/assets/releases"
+#: Candidates of an image that a random network is made to have, by the confidence from which on the
+#: package takes a box for found; images that this is seen on.
+_CANDIDATES, _CONFIDENCE, _SEEN = 200, 0.25, 4
 #: Sizes of each family; a "u" at the end is for older ones with the head of YOLOv8 (no anchors, no
 #: objectness), which is what the package makes of them.
 _SIZES = {
@@ -84,6 +90,8 @@ class UltralyticsZoo(TorchSource):
         module = _create(model)
         if model.weights == "random":
             torch_onnx.settle(module, model)
+            if model.output and model.output.decoder == "yolo":
+                _spread(module, torch_onnx.image_example(model, _SEEN))
         module = _deployed(module, chosen=_chooses(model.name))
         example = [torch_onnx.image_example(model)]
         names = ["boxes", "labels", "scores"] if _chooses(model.name) else ["output"]
@@ -153,6 +161,24 @@ def _trained(file: str) -> Any:
         raise StageError(
             "bad-weights", f"ultralytics cannot read {file}: {first_line(error)[:200]}"
         ) from error
+
+
+def _spread(module: Any, images: torch.Tensor) -> None:
+    """Move the biases of the classes such that about `_CANDIDATES` scores of an image are above
+    `_CONFIDENCE`. Training starts them all at 1e-5, where an angle between scores is that between
+    the few largest."""
+    import torch
+
+    last = [each[-1] for each in module.model[-1].cv3]
+    caught: list[torch.Tensor] = []
+    with ExitStack() as held, torch.no_grad():
+        for layer in last:
+            hook = layer.register_forward_hook(lambda _, __, made: caught.append(made.flatten(1)))
+            held.callback(hook.remove)
+        module.eval()(images)
+        each_best = torch.cat(caught, dim=1).topk(_CANDIDATES).values[:, -1]
+        for layer in last:
+            layer.bias += torch.logit(torch.tensor(_CONFIDENCE)) - each_best.median()
 
 
 def _deployed(module: Any, *, chosen: bool) -> Any:

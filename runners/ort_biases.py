@@ -43,8 +43,8 @@ def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
         and len(node.input) == 3
         and {f"{node.input[1]}_quantized", f"{node.input[2]}_quantized"} <= known.keys()
     ]
-    names = [node.input[0] for node in convolutions]
-    means = dict(_channel_means(model, prepared.parent, names, calibration))
+    ranks = {node.input[0]: len(weights[node.input[1]].dims) for node in convolutions}
+    means = dict(_channel_means(model, prepared.parent, ranks, calibration))
     for node in convolutions:
         data, weight, bias = node.input
         whole_weight = numpy_helper.to_array(weights[weight], str(prepared.parent))
@@ -83,37 +83,40 @@ def _rounded_off(
 
 
 def _channel_means(
-    model: Any, folder: Path, names: list[str], calibration: Calibration
+    model: Any, folder: Path, ranks: dict[str, int], calibration: Calibration
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """The mean of each channel of tensors (batch, channels, ...) of the model over images. Weights
-    that are kept beside the graph lie in `folder`."""
-    wanted = list(dict.fromkeys(names))
-    given = {each.name for each in model.graph.input}
-    inside = [name for name in wanted if name not in given]
-    session = _probe(model, folder, inside) if inside else None
-    sums: dict[str, Any] = dict.fromkeys(wanted, 0.0)
-    n = 0
-    for feed in islice(calibration.feeds(), _MEANS if wanted else 0):
-        n += 1
-        found = session.run(inside, dict(feed)) if session else []
-        values_of = {**feed, **dict(zip(inside, found, strict=True))}
-        for name in wanted:
-            values = np.asarray(values_of[name], np.float64)
-            sums[name] = sums[name] + values.mean(axis=(0, *range(2, values.ndim)))
-    for name in wanted:
-        yield name, sums[name] / n
+    """The mean of each channel of tensors (batch, channels, ...) of the model, named with their
+    ranks, over images. Weights that are kept beside the graph lie in `folder`."""
+    if not ranks:
+        return
+    session = _probe(model, folder, ranks)
+    every = [session.run(None, dict(feed)) for feed in islice(calibration.feeds(), _MEANS)]
+    for name, means in zip(ranks, zip(*every, strict=True), strict=True):
+        yield name, np.mean(means, axis=0, dtype=np.float64).reshape(-1)
 
 
-def _probe(model: Any, folder: Path, outputs: list[str]) -> Any:
-    """A session of the model that gives what is computed inside."""
+def _probe(model: Any, folder: Path, ranks: dict[str, int]) -> Any:
+    """A session of the model that gives the means of what is computed inside: taken there, not
+    every input of every convolution is held at once."""
     import onnx
     import onnxruntime as ort
 
+    from bench import onnx_graph
+
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    _prune(probe.graph, outputs)
+    graph = probe.graph
+    del graph.output[:]
+    for i, (name, rank) in enumerate(ranks.items()):
+        axes, mean = [0, *range(2, rank)], f"mean of channels {i}"
+        graph.output.append(onnx.ValueInfoProto(name=mean))
+        if onnx_graph.opset(probe) < 18:
+            graph.node.append(onnx.helper.make_node("ReduceMean", [name], [mean], axes=axes))
+        else:
+            over = f"axes of {mean}"
+            graph.initializer.append(onnx.numpy_helper.from_array(np.array(axes), over))
+            graph.node.append(onnx.helper.make_node("ReduceMean", [name, over], [mean]))
+    _prune(graph, [each.name for each in graph.output])
     onnx.save(probe, folder / "probe.onnx")
     options = ort.SessionOptions()
     options.log_severity_level = 3

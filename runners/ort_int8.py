@@ -31,6 +31,8 @@ _LARGE = 1_500_000_000
 _IN_FP32 = {"BatchNormalization", "InstanceNormalization", "LayerNormalization"}
 #: The layers that int8 is for.
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+#: What hands on the values that it is given.
+_PASSES = {"Cast", "Dropout", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 #: All that is quantized of a network that chooses its boxes: 256 steps are too few for coordinates.
 _OF_CHOOSERS = {"Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "MaxPool", "Relu"}
 
@@ -145,7 +147,7 @@ def _static(
         weight_type=QuantType.QInt8,
         per_channel=True,
         reduce_range=_reduce_range(),
-        nodes_to_exclude=[*calibration.keep, *_behind_the_last(prepared)],
+        nodes_to_exclude=[*calibration.keep, *_behind_the_last(prepared), *_shares(prepared)],
         calibrate_method=getattr(CalibrationMethod, METHODS[calibration.method]),
         calibration_cache_path=ranges,
         use_external_data_format=_is_large(onnx),
@@ -167,6 +169,26 @@ def _behind_the_last(prepared: Path) -> list[str]:
         else:
             behind.append(node.name)
     return behind
+
+
+def _shares(prepared: Path) -> list[str]:
+    """Names of the softmaxes, and of the layers that read them. The range that ONNX Runtime gives a
+    softmax is 0 to 1 whatever it computes: of 577 tokens that share it evenly, as in a DeiT at 384,
+    256 steps leave nothing. (NNCF leaves these products in fp32, too.)"""
+    from bench import onnx_graph
+
+    shares: set[str] = set()
+    names = []
+    for node in onnx_graph.read(prepared).graph.node:
+        if node.op_type == "Softmax":
+            names.append(node.name)
+            shares.update(node.output)
+        elif not shares.isdisjoint(node.input):
+            if node.op_type in _LAYERS:
+                names.append(node.name)
+            elif node.op_type in _PASSES:
+                shares.update(node.output)
+    return names
 
 
 def _is_large(exported: Artifact) -> bool:

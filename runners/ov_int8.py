@@ -32,6 +32,9 @@ _PASSES = {
 #: Arithmetic that stays in fp32 in a network that chooses its boxes: 256 steps are too few for
 #: coordinates.
 _OF_COORDINATES = ["Add", "Divide", "Maximum", "Minimum", "Multiply", "Subtract"]
+#: The layers that int8 is for, and what is no work at all.
+_LAYERS = {"Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul"}
+_NO_WORK = {"Constant", "Parameter", "Result"}
 #: What stands between a weight and its layer.
 _SOURCES = {"Constant", "Convert"}
 
@@ -82,7 +85,7 @@ def _asked(model: Any, calibration: Calibration) -> dict[str, Any]:
 
     symmetric = calibration.method == "performance"
     preset = nncf.QuantizationPreset.PERFORMANCE if symmetric else nncf.QuantizationPreset.MIXED
-    names = list(calibration.keep)
+    names = [*calibration.keep, *_behind_the_last(model)]
     types = _OF_COORDINATES if _chooses(model) else []
     # A type that the network has not got is no mistake, as a name is.
     scope = nncf.IgnoredScope(names=names, types=types, validate=not types)
@@ -92,6 +95,21 @@ def _asked(model: Any, calibration: Calibration) -> dict[str, Any]:
         "fast_bias_correction": calibration.method != "accurate-bias",
         "ignored_scope": scope if names or types else None,
     }
+
+
+def _behind_the_last(model: Any) -> list[str]:
+    """Names of the nodes that no layer is behind: what they compute is the answer, for which 256
+    steps are too few (YOLO's coordinates, beside scores up to 1)."""
+    used: set[str] = set()  # by a layer, or by what leads to one
+    behind = []
+    for node in reversed(model.get_ordered_ops()):
+        name = node.get_friendly_name()
+        if node.get_type_name() in _LAYERS or name in used:
+            sources = (port.get_source_output().get_node() for port in node.inputs())
+            used.update(source.get_friendly_name() for source in sources)
+        elif node.get_type_name() not in _NO_WORK:
+            behind.append(name)
+    return behind
 
 
 def _chooses(model: Any) -> bool:

@@ -54,7 +54,7 @@ def test_a_list_is_tried_to_its_end_and_only_once(
     assert (tiny["model"], tiny["target"], tiny["failure"]) == (str(tiny_onnx), None, None)
     assert tiny["facts"]["params"] == 314
     assert (on_target["target"], on_target["failure"]) == ("cpu-ort-fp32", None)
-    assert on_target["check"]["n"] == 1
+    assert on_target["check"]["n"] == 2
     assert on_target["check"]["cosine"] > 0.9999
     assert on_target["seconds"].keys() >= {"export", "inputs", "build", "open", "check"}
     assert max(on_target["peak_mb"].values()) > 20
@@ -202,6 +202,9 @@ def test_the_table_says_what_fails_and_why() -> None:
     text = page([failed], ["cpu-ort-fp32"], "today")
     assert "| timm:net | - | - | **export: oom** | - |" in text
     assert "- `timm:net`, at export: out of memory (oom)" in text
+    assert "0 of 1 models work everywhere" in text
+    ran = Attempt("timm:net", "cpu-ort-fp32", *_of(TRIED)[2:])
+    assert "1 of 1 models work everywhere" in page([TRIED, ran], ["cpu-ort-fp32"], "today")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from bench.messages import Request, Update
     from bench.records import Stage, Target
 
-#: Inputs that a built artifact is checked on: it is asked whether it works.
-INPUTS = 1
+#: Inputs that a built artifact is checked on: with one, a detector that says the same of every
+#: image would pass.
+INPUTS = 2
 #: What is made once a model, and stays until its last target is tried.
 SHARED = frozenset({"describe", "export", "facts", "inputs"})
 

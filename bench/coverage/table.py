@@ -37,6 +37,9 @@ def page(
         "",
         *_rows(["", *titles], _summary(models, by_place, columns)),
         "",
+        f"{_everywhere(models, by_place, columns)} of {len(models)} models work everywhere; what "
+        "does not, and why, is said below the table.",
+        "",
         *_rows(
             ["model", "params", "MACs", *titles],
             (
@@ -93,6 +96,16 @@ def _summary(
     yield ["at most", *(f"{peak / 1e3:.1f} GB" if peak else "-" for peak in highest)]
     cosines = [[a.check.cosine for a in each if a.check] for each in found]
     yield ["lowest cosine", *(f"{min(each):.4f}" if each else "-" for each in cosines)]
+
+
+def _everywhere(
+    models: Sequence[str],
+    by_place: dict[tuple[str, str | None], Attempt],
+    columns: Sequence[str | None],
+) -> int:
+    """How many models work on every target."""
+    cells = ([by_place.get((model, column)) for column in columns] for model in models)
+    return sum(all(each is not None and each.works for each in row) for row in cells)
 
 
 def _facts(exported: Attempt | None) -> list[str]:
