@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,17 +45,25 @@ class Silent:
     def at(self, stage: str) -> None: ...
 
 
-def checked(tiny_onnx: Path, threads: int) -> Any:
+def checked(tiny_onnx: Path, threads: int, precision: Any = "fp32") -> Any:
     made = artifact(tiny_onnx, form="onnx", made_by="test", build_s=0.0)
     model = OnnxFile().describe(str(tiny_onnx), "pretrained")
     silent: Any = Silent()
-    return check(made, made, model, OneThreadOff(), TARGET, FEEDS, threads, silent)
+    target = replace(TARGET, precision=precision)
+    return check(made, made, model, OneThreadOff(), target, FEEDS, threads, silent)
 
 
 def test_it_is_checked_on_the_threads_that_it_is_timed_on(tiny_onnx: Path) -> None:
     assert checked(tiny_onnx, 2).cosine == pytest.approx(1)
     with pytest.raises(StageError, match="no longer computes what the model computes"):
         checked(tiny_onnx, 1)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_no_precision_excuses_wrong_outputs(tiny_onnx: Path, precision: Any) -> None:
+    assert checked(tiny_onnx, 2, precision).cosine == pytest.approx(1)
+    with pytest.raises(StageError, match=f"as {precision} no longer computes"):
+        checked(tiny_onnx, 1, precision)
 
 
 def boxes_that_say(values: Any) -> Any:
