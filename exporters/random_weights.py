@@ -4,8 +4,8 @@ As it is made, a network may say the same of every image: the last scale of each
 zero, layer scales are 1e-6, activations shrink from layer to layer where nothing normalises them,
 batch norms have the statistics of nothing, and residual branches weigh as much as what they are
 added to (`exporters.residuals`). Comparing two computations of such a network means nothing, and
-neither does quantizing it. Training would have changed all of that; this stands in for it, without a
-gradient.
+neither does quantizing it. Training would have changed all of that; this stands in for it, without
+a gradient.
 """
 
 from __future__ import annotations
