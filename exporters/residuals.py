@@ -2,7 +2,7 @@
 
 In a trained network most of a stage's signal passes by its branches. Where every branch weighs as
 much as the stream, each layer's rounding is handed on through all later ones: an EfficientNet-B3 in
-int8, right in every layer, was a cosine of 0.2 to 0.9 away from itself, as far as another image.
+int8, right in every layer, had cosines of 0.2 to 0.9 with fp32; another image's outputs had 0.7.
 """
 
 from __future__ import annotations
