@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SAME_PLACE = 0.5
 #: How far inputs are moved to see how much a network makes of rounding: some last digits of fp32.
 _NUDGE = np.float32(1 + 1e-6)
+#: Half of what fp16's 11 significant bits can tell apart, as a share of a value.
+_HALF_STEP = 2.0**-11
 #: Two right computations may be this many times as far apart as one that was nudged is from itself,
 #: and no further than this cosine and this difference.
 _ROOM, FLOOR, _CEILING = 10.0, 0.99, 0.25
@@ -63,8 +65,8 @@ def compare(wanted: Sequence[Array], found: Sequence[Array], model: Model) -> Ag
 
 
 def nudged(feed: Feed, precision: Precision = "fp32") -> dict[str, Array]:
-    """The same inputs, but for what the precision cannot tell: the last digits, or for int8 up to
-    half of a 256th of their range either way."""
+    """The same inputs, but for what the precision cannot tell: the last digits, for fp16 up to half
+    a step either way, for int8 up to half of a 256th of their range."""
     rng = np.random.default_rng(0)
     moved: dict[str, Array] = {}
     for name, values in feed.items():
@@ -73,6 +75,9 @@ def nudged(feed: Feed, precision: Precision = "fp32") -> dict[str, Array]:
         elif precision == "int8":
             half = np.float32(float(values.max() - values.min()) / 512)
             moved[name] = values + rng.uniform(-half, half, values.shape).astype(np.float32)
+        elif precision == "fp16":
+            off = rng.uniform(-_HALF_STEP, _HALF_STEP, values.shape)
+            moved[name] = values * (1 + off).astype(np.float32)
         else:
             moved[name] = values * _NUDGE
     return moved

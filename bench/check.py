@@ -40,8 +40,10 @@ LOWEST_MATCHED: dict[Precision, float] = {
     "int8": 0.1,
 }
 #: Where a network that makes much of little misses those bounds, it is held to its own sensitivity
-#: (`bench.agreement.room`), and to this. A random SegNet in int8 has a cosine of 0.6.
-_FLOORS: dict[Precision, float] = {"fp32": 0.99, "int8": 0.5}
+#: (`bench.agreement.room`), and to this. A random SegNet in int8 has a cosine of 0.6; a random
+#: Inception-v4, 149 convolutions and no shortcut, in fp16 one of 0.975, and of 0.98 with itself
+#: where only its input is rounded.
+_FLOORS: dict[Precision, float] = {"fp32": 0.99, "fp16": 0.95, "int8": 0.5}
 #: The same for boxes. Of a random RetinaNet, which chooses 200 of 11 million scores that are all
 #: alike, int8 finds 0.07, and 0.005 of what was found in another image.
 _FLOORS_MATCHED: dict[Precision, float] = {"fp32": 0.9, "int8": 0.03}
@@ -96,10 +98,11 @@ def check(
     cosine = (_beyond_chance if matched else _worst)(wanted, found, model)
     result = Check(cosine=cosine, max_rel=max(each.max_rel for each in alike), n=len(alike))
     lowest = (LOWEST_MATCHED if matched else LOWEST_COSINE)[target.precision]
-    if target.precision in _FLOORS and not cosine >= lowest:
+    floors = _FLOORS_MATCHED if matched else _FLOORS
+    if target.precision in floors and not cosine >= lowest:
         own = _own(exported, pool, model, target.precision)
         its_own = (_beyond_chance if matched else _worst)(wanted, own, model)
-        floor = (_FLOORS_MATCHED if matched else _FLOORS)[target.precision]
+        floor = floors[target.precision]
         lowest = agreement.room(agreement.Agreement(its_own, 0.0), lowest, 0.0, floor)[0]
     if not result.cosine >= lowest:
         raise StageError(

@@ -5,9 +5,10 @@ The list has three columns (what it is, the model as the tool accepts it, its ta
 tabs. Weights are random, int8 is calibrated on a few synthetic images: it is the networks that are
 asked about. Models are taken in the order of their size, and each gets a cache of its own that is
 removed afterwards: an engine takes up to some hundred MB. FILE keeps what is done; started again,
-the script goes on from there.
+the script goes on from there, and with --again it also does anew what had failed.
 
     python benchmarks/tensorrt_compile.py LIST --into FILE [--under 'flock /tmp/lock'] [--most 400]
+    python benchmarks/tensorrt_compile.py LIST --into FILE --again
     python benchmarks/tensorrt_compile.py LIST --into FILE --print
 """
 
@@ -21,6 +22,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from concurrent.futures import ProcessPoolExecutor
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +54,12 @@ def millions(name: str) -> float:
     return sum(each.numel() for each in network.parameters()) / 1e6
 
 
-def compiled(name: str, under: list[str], minutes: float) -> list[dict[str, Any]]:
+def compiled(name: str, under: list[str], minutes: float, images: int) -> list[dict[str, Any]]:
     """What `bench compile` says of a model on both targets."""
     with tempfile.TemporaryDirectory() as cache:
         command = [*under, sys.executable, "-c", "from bench.cli import main; main()", "compile"]
         more = ["--weights", "random", "--timeout", str(60 * minutes), "--json"]
+        more += ["--calibration", str(images)]
         chosen = [word for target in TARGETS for word in ("-t", target)]
         done = subprocess.run(
             [*command, "-m", name, *chosen, *more],
@@ -90,10 +93,13 @@ def report(rows: list[dict[str, Any]], wanted: int) -> None:
             f"{target}: {compiled} of {len(own)} tried compile, {passed} of them pass the check "
             f"too ({wanted} in the list; asked: at least {ASKED}).\n"
         )
+    done = [row["name"] for row in rows if row["failure"] is None]
+    both = sum(done.count(name) == len(TARGETS) for name in set(done))
+    print(f"Both: {both}.\n")
     print("| model | M params | fp16 | int8 | int8 layers | cosine of the int8 ONNX |")
     print("|---|---|---|---|---|---|")
     by_name: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["params_m"] or float("inf")):
         by_name.setdefault(row["name"], {})[row["target"]] = row
     for name, both in by_name.items():
         cells = [_cell(both.get(target)) for target in TARGETS]
@@ -122,12 +128,18 @@ def main() -> None:
     )
     parser.add_argument("--most", type=float, default=float("inf"), help="million parameters")
     parser.add_argument("--minutes", type=float, default=30.0, help="for one model and target")
+    parser.add_argument("--images", type=int, default=8, help="synthetic ones to calibrate on")
+    parser.add_argument("--again", action="store_true", help="what failed, too")
     parser.add_argument("--print", action="store_true", dest="only_print")
     given = parser.parse_args()
     wanted = names(given.listed)
     rows = []
     if given.into.is_file():
         rows = [json.loads(line) for line in given.into.read_text().splitlines()]
+    if given.again:
+        failed = {row["name"] for row in rows if row["failure"]}
+        rows = [row for row in rows if row["name"] not in failed]
+        given.into.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     if not given.only_print:
         known = {row["name"] for row in rows}
         new = [name for name in wanted if name not in known]
@@ -136,7 +148,9 @@ def main() -> None:
         for name in sorted(sizes, key=lambda name: sizes[name]):
             if sizes[name] > given.most:
                 continue
-            found = compiled(name, given.under, given.minutes)
+            found = compiled(name, given.under, given.minutes, given.images)
+            if isfinite(sizes[name]):  # a job that failed does not say
+                found = [{**row, "params_m": row["params_m"] or sizes[name]} for row in found]
             with given.into.open("a") as file:
                 file.writelines(f"{json.dumps(row)}\n" for row in found)
             rows += found

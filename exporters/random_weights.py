@@ -2,9 +2,10 @@
 
 As it is made, a network may say the same of every image: the last scale of each residual branch is
 zero, layer scales are 1e-6, activations shrink from layer to layer where nothing normalises them,
-and batch norms have the statistics of nothing. Comparing two computations of such a network means
-nothing, and neither does quantizing it. Training would have changed all of that; this stands in for
-it, without a gradient.
+batch norms have the statistics of nothing, and residual branches weigh as much as what they are
+added to (`exporters.residuals`). Comparing two computations of such a network means nothing, and
+neither does quantizing it. Training would have changed all of that; this stands in for it, without
+a gradient.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from exporters import residuals
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +47,7 @@ def settle(module: torch.nn.Module, example: Any) -> None:
     layers = (torch.nn.modules.conv._ConvNd, torch.nn.Linear)
     norms = torch.nn.modules.batchnorm._BatchNorm
     seen: set[int] = set()
-    with ExitStack() as held, torch.no_grad():
+    with ExitStack() as held, torch.no_grad(), residuals.subdued(module):
         for part in module.modules():
             if isinstance(part, layers):
                 handle = part.register_forward_hook(partial(_to_unit, seen))
@@ -73,7 +76,9 @@ def _wake(module: torch.nn.Module) -> None:
 
 def _to_unit(seen: set[int], part: Any, given: Any, made: torch.Tensor) -> torch.Tensor | None:
     """Scale the weights of a layer, once, so that its outputs vary by one over images and places,
-    channel by channel: what is the same everywhere says nothing."""
+    channel by channel: what is the same everywhere says nothing. Those of one place are gates, of
+    means that differ little: made to vary by one over images, they would be all or none, and hang
+    on the last digits of the means."""
     import torch
 
     if id(part) in seen or not made.is_floating_point() or made.dim() < 2:
@@ -83,7 +88,8 @@ def _to_unit(seen: set[int], part: Any, given: Any, made: torch.Tensor) -> torch
     rest = [axis for axis in range(made.dim()) if axis != channel]
     if made.numel() // made.shape[channel] < 2:
         return None
-    spread = float(made.std(dim=rest).mean())
+    gates = made.dim() > 2 and made[0, 0].numel() == 1
+    spread = float(made.std() if gates else made.std(dim=rest).mean())
     if _SANE[0] <= spread <= _SANE[1] or not 0 < spread < float("inf"):
         return None
     part.weight.data.div_(spread)

@@ -1,5 +1,5 @@
-"""A GPU through pycuda: its context, pinned host memory and device memory, a stream, events, and a
-captured graph (which pycuda does not have: those six calls go to the driver itself)."""
+"""A GPU through pycuda: its context, pinned host memory and device memory, a stream, events; and
+what pycuda does not have, by calls of the driver itself: a captured graph, and the GPU's UUID."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 
@@ -61,6 +62,16 @@ class Gpu:
     def title(self) -> str:
         """What an engine is built for."""
         return f"{self.name}, compute capability {self.capability}"
+
+    @property
+    def uuid(self) -> str | None:
+        """As NVML calls it: that of the whole GPU, where this is a part of one (MIG)."""
+        library, device, found = libcuda(), ctypes.c_int(), (ctypes.c_ubyte * 16)()
+        if library.cuDeviceGet(ctypes.byref(device), ctypes.c_int(0)):
+            return None
+        if library.cuDeviceGetUuid(found, device):
+            return None
+        return f"GPU-{UUID(bytes=bytes(found))}"
 
     @contextmanager
     def borrowed(self) -> Iterator[None]:

@@ -113,8 +113,10 @@ class TrtSession:
         return [each.host for each in self._outputs]
 
     def flags(self) -> Mapping[str, Option]:
+        uuid = self._gpu.uuid
         return {
             "runtime": self._api.title,
+            **({"gpu_uuid": uuid} if uuid else {}),
             "cuda_driver": self._gpu.driver,
             "cuda_graph": self._graph is not None,
             "wait": "blocking" if self._done else "auto",

@@ -183,7 +183,10 @@ def module(faults: Faults) -> types.ModuleType:
 
 
 class Libcuda:
-    """The calls of the driver that a CUDA graph takes; all answer a status, 0 for success."""
+    """The calls of the driver that a CUDA graph and a UUID take; all answer a status, 0 for
+    success."""
+
+    UUID = bytes(range(16))
 
     def __init__(self) -> None:
         self.graphs: dict[int, list[Callable[[], None]]] = {}
@@ -191,6 +194,15 @@ class Libcuda:
 
     def __call__(self) -> Libcuda:
         return self
+
+    def cuDeviceGet(self, device: Any, ordinal: Any) -> int:  # noqa: N802
+        _pointed(device).value = ordinal.value
+        return self.status
+
+    def cuDeviceGetUuid(self, uuid: Any, device: Any) -> int:  # noqa: N802
+        assert device.value == 0
+        uuid[:] = self.UUID
+        return self.status
 
     def cuStreamBeginCapture_v2(self, stream: Any, mode: Any) -> int:  # noqa: N802
         Stream.by_handle[stream.value].captured = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,17 +45,78 @@ class Silent:
     def at(self, stage: str) -> None: ...
 
 
-def checked(tiny_onnx: Path, threads: int) -> Any:
+def checked(tiny_onnx: Path, threads: int, precision: Any = "fp32") -> Any:
     made = artifact(tiny_onnx, form="onnx", made_by="test", build_s=0.0)
     model = OnnxFile().describe(str(tiny_onnx), "pretrained")
     silent: Any = Silent()
-    return check(made, made, model, OneThreadOff(), TARGET, FEEDS, threads, silent)
+    target = replace(TARGET, precision=precision)
+    return check(made, made, model, OneThreadOff(), target, FEEDS, threads, silent)
 
 
 def test_it_is_checked_on_the_threads_that_it_is_timed_on(tiny_onnx: Path) -> None:
     assert checked(tiny_onnx, 2).cosine == pytest.approx(1)
     with pytest.raises(StageError, match="no longer computes what the model computes"):
         checked(tiny_onnx, 1)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_no_precision_excuses_wrong_outputs(tiny_onnx: Path, precision: Any) -> None:
+    assert checked(tiny_onnx, 2, precision).cosine == pytest.approx(1)
+    with pytest.raises(StageError, match=f"as {precision} no longer computes"):
+        checked(tiny_onnx, 1, precision)
+
+
+class Coarse(OrtRunner):
+    """A runtime whose inputs keep some bits only."""
+
+    def __init__(self, bits: int) -> None:
+        self._step = 2.0**bits
+
+    @contextmanager
+    def open(self, *built: Any, **how: Any) -> Iterator[Any]:
+        with super().open(*built, **how) as [session]:
+            stage = session.stage
+
+            def rounded(values: Any) -> Any:
+                share, power = np.frexp(values)
+                return np.ldexp(np.rint(share * self._step) / self._step, power).astype("f")
+
+            session.stage = lambda feed: stage({k: rounded(v) for k, v in feed.items()})  # type: ignore[method-assign]
+            yield [session]
+
+
+@pytest.mark.parametrize(
+    ("factor", "bits", "right"), [(1200, 11, True), (1200, 9, False), (50, 6, False)]
+)
+def test_fp16_is_held_to_the_networks_own_sensitivity(
+    tmp_path: Path, factor: int, bits: int, right: bool
+) -> None:
+    """One that makes much of the last of 11 bits may differ; coarser than fp16 is wrong in it, and
+    so it is in one that makes little of them."""
+    nodes = [
+        helper.make_node("Mul", ["input", "factor"], ["large"]),
+        helper.make_node("Sin", ["large"], ["output"]),
+    ]
+    shape = [1, 3, 16, 16]
+    graph = helper.make_graph(
+        nodes,
+        "waves",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)],
+        [helper.make_tensor("factor", TensorProto.FLOAT, [], [factor])],
+    )
+    path = tmp_path / "waves.onnx"
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    made = artifact(path, form="onnx", made_by="test", build_s=0.0)
+    model = OnnxFile().describe(str(path), "pretrained")
+    target, silent = replace(TARGET, precision="fp16"), Silent()
+    given: Any = (made, made, model, Coarse(bits), target, FEEDS, 1, silent)
+    if right:
+        assert 0.95 < check(*given).cosine < 0.99
+    else:
+        with pytest.raises(StageError, match="as fp16 no longer computes"):
+            check(*given)
 
 
 def boxes_that_say(values: Any) -> Any:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import targets
 from bench.gate import matrix
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
-    *(ROOT / "README.md", ROOT / "docs" / "ci.md", ROOT / "docs" / "importing.md"),
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("accuracy", "ci", "importing", "models")),
     *(ROOT / "docs" / "targets").glob("*.md"),
 ]
 
@@ -49,8 +53,13 @@ def commands() -> list[list[str]]:
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8").replace("\\\n", " ")
         for line in re.findall(r"^\s*(?:- |run: )*(bench .*)$", text, re.MULTILINE):
-            found.append(line.partition(" #")[0].split()[1:])
+            found.append(shlex.split(line.partition(" #")[0])[1:])
     return found
+
+
+def test_the_pages_of_the_targets_show_commands() -> None:
+    for page in (ROOT / "docs" / "targets").glob("*.md"):
+        assert re.search(r"^    bench run -", page.read_text(encoding="utf-8"), re.MULTILINE), page
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -63,3 +72,5 @@ def test_every_command_and_option_exists(bench: Any, words: list[str]) -> None:
     for word in words:
         if re.match("--?[a-z]", word):
             assert re.search(rf"(^|[ ,]){re.escape(word)}\b", asked.out, re.MULTILINE), word
+    named_targets = [value for word, value in pairwise(words) if word in ("-t", "--target")]
+    assert all(targets.select([each]) for each in named_targets)

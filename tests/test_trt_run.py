@@ -107,6 +107,18 @@ def test_an_engine_computes_what_the_network_computes(
     assert flags["events_us"] == 500.0
     assert flags["executed"] == "int8:1"
     assert flags["profile"] == f"({batch}, 3, 16, 16)"
+    assert flags["gpu_uuid"] == "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"
+
+
+def test_a_driver_that_tells_no_uuid_costs_nothing_else(
+    faults: fake_pycuda.Faults, source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = fake_pycuda.Libcuda()
+    silent.status = 801  # not supported
+    monkeypatch.setattr(cuda_device, "libcuda", silent)
+    engine = built(source, tmp_path)
+    with TrtRunner().open(engine, T4, batch=1, threads=1) as [session]:
+        assert "gpu_uuid" not in session.flags()
 
 
 def test_a_step_returns_when_the_gpu_has_finished(
