@@ -70,3 +70,9 @@ def accuracy(row: Row) -> str:
     """The headline figure in percent."""
     found = row["accuracy"]
     return f"{found['value']:.1f}" if found else "-"
+
+
+def lost(row: Row) -> str:
+    """Points gained or lost against fp32 on the same images."""
+    found = row["accuracy"]
+    return f"{found['change']:+.1f}" if found and found["change"] is not None else "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +79,10 @@ def readable(
 def write_pool(model: Model, dataset: Dataset | None, to: Path) -> Artifact:
     """The inputs that timing rotates through, as one .npz of arrays with the pool's axis first."""
     with timing.lap() as taken:
-        first = next(feeds(model, dataset, 1))
+        every = feeds(model, dataset, sys.maxsize)  # some may be unreadable
+        first = next(every)
         size = sum(array.nbytes for array in first.values())
-        n = max(2, min(POOL, POOL_BYTES // size))
-        pool = list(feeds(model, dataset, n))
+        pool = [first, *islice(every, max(2, min(POOL, POOL_BYTES // size)) - 1)]
         path = to / "pool.npz"
         columns: dict[str, Any] = {
             name: np.concatenate([feed[name] for feed in pool]) for name in first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bench import remedies, rounds, targets
+from bench import recipes, remedies, rounds, targets
 from bench.environment import environment
 from bench.errors import StageError, Unavailable
 from bench.launch import ChildError, call
@@ -114,12 +114,11 @@ def _search(
         except ChildError as failed:
             if row.quantized is None or not remedies.goes_on(failed.failure):
                 raise
-            failure, accuracy = failed.failure, None
+            failure, accuracy, kept = failed.failure, None, row.quantized.kept
             settings.on_details(failed.details)
         else:
-            accuracy = evaluated.accuracy
+            accuracy, kept = evaluated.accuracy, recipes.kept(prepared.timed.built)
         made = row.quantized
-        kept = made.kept if made else ()
         trial = Trial(remedies.resolved(recipe, made), kept, accuracy, failure)
         row.set(tried=(*row.result.tried, trial))
         settings.on_trial(trial)

@@ -26,6 +26,7 @@ def results(rows: Sequence[Row]) -> None:
     metric = cells.metric(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
     made = recipes_differ(rows)
+    lost = any(row["accuracy"] and row["accuracy"]["change"] for row in rows)
     last = ["images/s"] if many else ["MB"]
     table(
         [
@@ -36,6 +37,7 @@ def results(rows: Sequence[Row]) -> None:
             "p50 ms",
             "±%",
             metric,
+            *(["vs fp32"] if lost else []),
             *last,
             "verdict",
         ],
@@ -47,12 +49,13 @@ def results(rows: Sequence[Row]) -> None:
                 *([cells.batch(row)] if many else []),
                 *cells.latency(row),
                 cells.accuracy(row),
+                *([cells.lost(row)] if lost else []),
                 number(row["throughput_ips" if many else "artifact_mb"]),
                 "failed" if row["failure"] else row["verdict"],
             ]
             for row in rows
         ],
-        right={"batch", "p50 ms", "±%", metric, *last},
+        right={"batch", "p50 ms", "±%", metric, "vs fp32", *last},
     )
     if short:
         source, weights = shared.pop()

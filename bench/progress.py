@@ -50,15 +50,15 @@ class Progress:
         self._lap = self._clock.__enter__()
         self._stage: str = stage
         if self._live:
-            draw(f"{self._head}: {self._spent(least=0.1)}{stage} ...")
+            draw(self._head, f": {stage} ...")
 
     def images(self, at: messages.Progress) -> None:
         """So many images are evaluated: how many a second, and how long it still takes."""
         if self._live:
             left = (at.total - at.done) / at.rate if at.rate else 0.0
             draw(
-                f"{self._head}: {self._spent(least=0.1)}{self._stage} {at.done}/{at.total}, "
-                f"{at.rate:.0f} images/s, {left:.0f} s left"
+                self._head,
+                f": {self._stage} {at.done}/{at.total}, {at.rate:.0f} images/s, {left:.0f} s left",
             )
 
     def trial(self, found: Trial) -> None:
@@ -80,7 +80,7 @@ class Progress:
         if self._live:
             draw("")
         said = f"{row['failure']['kind']}" if row["failure"] else outcome(row)
-        say(f"{self._head}: {said} ({self._spent(least=0.05).rstrip(', ') or 'at once'})")
+        say(f"{self._head}: {said} ({self._spent() or 'at once'})")
 
     def _end_stage(self) -> None:
         if self._clock is not None:
@@ -88,11 +88,10 @@ class Progress:
             self._stages[self._stage] = self._stages.get(self._stage, 0.0) + self._lap.seconds
             self._clock = None
 
-    def _spent(self, least: float) -> str:
-        return "".join(
-            f"{stage} {seconds:.1f} s, "
-            for stage, seconds in self._stages.items()
-            if seconds >= least
+    def _spent(self) -> str:
+        """What took a while."""
+        return ", ".join(
+            f"{stage} {seconds:.1f} s" for stage, seconds in self._stages.items() if seconds >= 0.05
         )
 
 
@@ -114,7 +113,7 @@ class Coverage:
 
     def at(self, stage: Stage) -> None:
         if self._live:
-            draw(f"{self._head}: {stage} ...")
+            draw(self._head, f": {stage} ...")
 
     def finish(self, attempt: Attempt) -> None:
         self._done += 1

@@ -187,10 +187,10 @@ def _calibration(built: Artifact | None) -> dict[str, Any] | None:
     if built is None or "calibration_method" not in built.details:
         return None
     said = built.details
-    kept = str(said.get("kept", "")).splitlines()
+    kept = recipes.kept(built)
     recipe = Recipe(str(said["calibration_method"]), int(said["calibration_n"]), len(kept))
     made = {"recipe": recipes.written(recipe), "method": recipe.method, "images": recipe.images}
-    return {**made, "kept": kept, "source": said.get("calibration")}
+    return {**made, "kept": list(kept), "source": said.get("calibration")}
 
 
 def _trial(trial: Trial) -> dict[str, Any]:

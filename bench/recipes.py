@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.contracts import Runner
-    from bench.records import Target
+    from bench.records import Artifact, Target
 
 #: Images that are set aside for int8 at most; and where remedies are tried, of which one is more of
 #: them.
@@ -66,7 +66,7 @@ def expand(asked: Sequence[Recipe], targets: Sequence[Target]) -> dict[str, list
     everything = sorted({name for names in known.values() for name in names or ()})
     for recipe in asked if everything else ():
         if not any(_matching(recipe, names) for names in known.values()):
-            see = "the methods here are " + ", ".join(everything)
+            see = f"one of: {', '.join(everything)}"
             raise unknown("calibration method", recipe.method or "", everything, see)
     found = {}
     for target in targets:
@@ -108,3 +108,8 @@ def written(recipe: Recipe) -> str:
     """A recipe as `--calibration` takes it."""
     keep = f":{recipe.keep}" if recipe.keep else ""
     return f"{recipe.method or DEFAULT}:{recipe.images}{keep}"
+
+
+def kept(built: Artifact) -> tuple[str, ...]:
+    """The layers that stay in higher precision, as asked for or as the method chose."""
+    return tuple(str(built.details.get("kept", "")).splitlines())

@@ -37,12 +37,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def draw(text: str) -> None:
-    """Write the live line anew."""
+def draw(what: str, now: str = "") -> None:
+    """Write the live line anew: what is worked on, cut where the line is too narrow, and how it
+    stands `now`."""
     from shutil import get_terminal_size
 
     width = get_terminal_size().columns - 1
-    print(f"\r\033[K{text[:width]}", end="", file=sys.stderr, flush=True)
+    room = max(0, width - len(now))
+    if len(what) > room:
+        what = what[: room - 1] + "…" if room else ""
+    print(f"\r\033[K{what}{now[:width]}", end="", file=sys.stderr, flush=True)
 
 
 def number(value: float | None) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bench import timing
 from bench.cache import artifact
+from bench.contracts import ACCURACY_AWARE
 from bench.errors import StageError, UsageError
 from bench.records import TensorSpec
 from runners import ov_int8
@@ -87,6 +88,8 @@ class OpenVinoRunner:
             if target.precision == "int8":
                 model = ov_int8.quantize(model, calibration)
                 details = {"nncf": ov_int8.METHODS[calibration.method]}
+                if calibration.method == ACCURACY_AWARE:  # it chooses itself what to keep
+                    details["kept"] = "\n".join(ov_int8.in_fp32(model))
             # The default would halve the weights to fp16: another artifact than was asked for.
             ov.save_model(model, to / "model.xml", compress_to_fp16=False)
         return artifact(

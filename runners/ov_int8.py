@@ -183,6 +183,13 @@ def _layers(int8: Any) -> dict[str, set[str]]:
     return found
 
 
+def in_fp32(int8: Any) -> list[str]:
+    """Names of the convolutions and products that nothing is quantized for."""
+    taken = _layers(int8)
+    every = [node for node in int8.get_ordered_ops() if node.get_type_name() in _LAYERS]
+    return [name for name in (node.get_friendly_name() for node in every) if name not in taken]
+
+
 def _quantizers(node: Any) -> set[str]:
     found = set()
     for port in node.inputs():

@@ -257,6 +257,21 @@ def test_the_calibration_list_is_kept(bench: Any, network: Path, folder: Path) -
     assert ran.json["accuracy"]["n"] == 32
 
 
+def test_the_first_of_the_calibration_images_may_be_broken(
+    bench: Any, network: Path, folder: Path
+) -> None:
+    calib = folder.with_name("calib")
+    calib.mkdir()
+    for i in range(4):
+        (calib / f"c{i}.png").write_bytes(b"no image")
+    ran = bench("run", "-m", network, "--data", folder, "--calib", calib, *RUN)
+    assert ran.status == 1
+    assert "no calibration image of" in ran.err
+    Image.new("RGB", (9, 9)).save(calib / "c2.png")  # wherever it comes in the order
+    ran = bench("run", "-m", network, "--data", folder, "--calib", calib, *RUN)
+    assert ran.status in WORKED, ran.err
+
+
 @pytest.mark.parametrize("target", ["cpu-ort-int8", "cpu-openvino-int8"])
 def test_a_broken_calibration_image_is_named(
     bench: Any, network: Path, folder: Path, target: str

@@ -175,6 +175,17 @@ def test_boxes_are_held_against_chance(tiny_onnx: Path, monkeypatch: pytest.Monk
         cosine([wanted[0]] * 4, "int8")  # right for one image, and the same for every other
     with pytest.raises(StageError, match="no longer computes"):
         cosine([each[::1] for each in (*wanted[1:], wanted[0])], "int8")
+    alike = [wanted[0]] * 4  # a network that says the same of every image
+    monkeypatch.setattr("bench.check.plugins.runner", lambda _: boxes_that_say(alike))
+    assert cosine(alike, "fp32") == pytest.approx(1, abs=1e-6)
+    with pytest.raises(StageError, match="no longer computes"):
+        cosine([wanted[1]] * 4, "fp32")
+    lost = [
+        [np.full_like(each, np.nan) if i == 2 else each for i, each in enumerate(wanted[0])]
+    ] * 4
+    monkeypatch.setattr("bench.check.plugins.runner", lambda _: boxes_that_say(lost))
+    with pytest.raises(StageError, match="itself gives outputs that are not finite"):
+        cosine(lost, "fp32")
 
 
 def test_outputs_of_another_size_for_each_input(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench import __version__, targets
+from bench import __version__, targets, terminal
 from bench.store import Store
 from tests.conftest import QUICK
 
@@ -214,3 +214,15 @@ def test_output_that_nobody_reads_is_no_error() -> None:
     )
     assert done.stdout.strip() == "["
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("width", "kept"), [(80, 80), (30, 30), (8, 8)])
+def test_a_narrow_live_line_shows_how_it_stands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, kept: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    now = ": evaluate 50/650"
+    terminal.draw("[1/1] somewhere/a_network_with_a_long_name.onnx @ cpu-ort-fp32" + 9 * " .", now)
+    line = capsys.readouterr().err.removeprefix("\r\033[K")
+    assert len(line) == kept - 1
+    assert line.endswith(now[: width - 1])

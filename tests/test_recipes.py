@@ -202,9 +202,12 @@ def test_a_method_that_is_not_there(bench: Any, network: Path, folder: Path) -> 
     wrong = bench(*job, "--calibration", "minmac:8")
     assert wrong.status == 2
     assert "minmax" in wrong.err
-    several = bench(*job, "--calibration", "minmax,entropy", "--max-drop", "1")
-    assert several.status == 2
-    assert "one --calibration" in several.err
+    for more_than_one in ("minmax,entropy", "*"):
+        several = bench(*job, "--calibration", more_than_one, "--max-drop", "1")
+        assert several.status == 2
+        assert "one --calibration" in several.err
+    nothing_like_it = bench(*job, "--calibration", "foo")
+    assert "'foo': one of: entropy, minmax, percentile" in nothing_like_it.err
 
 
 @pytest.mark.slow

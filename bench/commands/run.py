@@ -105,9 +105,9 @@ def run(
         datasets.require_folder(calib, "--calib")
     chosen = targets.select(target, runner_options(option or []))
     asked = recipes.parse(",".join(calibration or []))
-    if max_drop is not None and len(asked) > 1:
-        raise UsageError("--max-drop tries one recipe after the other: give it one --calibration")
     made = recipes.expand(asked, chosen)
+    if max_drop is not None and max(map(len, made.values()), default=1) > 1:
+        raise UsageError("--max-drop tries one recipe after the other: give it one --calibration")
     models = catalog.resolve(model, open_cache())
     procedure = Procedure(
         streams=streams,

@@ -42,7 +42,7 @@ def choose(
     if target.precision != "int8":
         return how
     if method not in ways:
-        see = f"the {target.runner} runner has {', '.join(ways)}"
+        see = f"one of: {', '.join(ways)}"
         raise unknown("calibration method", method, ways, see)
     there = Calibration.of(model, dataset, None, method).n
     made = Quantized(how.n, there, (), ways, isinstance(runner, Quantizer))
@@ -78,7 +78,7 @@ def described(built: Artifact, how: Calibration, to: Path) -> Artifact:
         "calibration_n": how.n - len(how.unreadable),
         "calibration_sha256": how.fingerprint,
         "calibration_method": how.method,
-        "kept": "\n".join(how.keep),
+        "kept": built.details.get("kept", "\n".join(how.keep)),
     }
     if how.unreadable:
         made["calibration_left_out"] = "\n".join(how.unreadable.values())
