@@ -190,7 +190,8 @@ def _calibration(built: Artifact | None) -> dict[str, Any] | None:
     kept = recipes.kept(built)
     recipe = Recipe(str(said["calibration_method"]), int(said["calibration_n"]), len(kept))
     made = {"recipe": recipes.written(recipe), "method": recipe.method, "images": recipe.images}
-    return {**made, "kept": list(kept), "source": said.get("calibration")}
+    seen = {"source": said.get("calibration"), "sha256": said.get("calibration_sha256")}
+    return {**made, "kept": list(kept), **seen}
 
 
 def _trial(trial: Trial) -> dict[str, Any]:

@@ -3,6 +3,7 @@ that are broken; and what was lost against fp32."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import contextmanager
 from functools import partial
@@ -252,7 +253,9 @@ def test_broken_and_odd_images_are_counted(bench: Any, network: Path, folder: Pa
 def test_the_calibration_list_is_kept(bench: Any, network: Path, folder: Path) -> None:
     ran = bench("run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK, "--json")
     built = Path(ran.json["artifacts"][-1]["path"])
-    calibrated = built.with_name("calibration.txt").read_text().split()
+    listed = built.with_name("calibration.txt").read_bytes()
+    assert ran.json["calibration"]["sha256"] == hashlib.sha256(listed).hexdigest()
+    calibrated = listed.split()
     assert len(calibrated) == ran.json["artifacts"][-1]["details"]["calibration_n"] == 8
     assert ran.json["accuracy"]["n"] == 32
 

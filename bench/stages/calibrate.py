@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +70,17 @@ def key(how: Calibration) -> Any:
 
 
 def described(built: Artifact, how: Calibration, to: Path) -> Artifact:
-    """The artifact with what it was calibrated on; the list of images lies beside it."""
+    """The artifact with what it was calibrated on; the list of images lies beside it, and what is
+    recorded is that file's hash."""
+    seen = how.fingerprint
     if how.names:
-        lines = "".join(f"{name}\n" for name in how.names)
-        (to / "calibration.txt").write_text(lines, errors="surrogateescape")
+        lines = "".join(f"{name}\n" for name in how.names).encode(errors="surrogateescape")
+        (to / "calibration.txt").write_bytes(lines)
+        seen = hashlib.sha256(lines).hexdigest()
     made: dict[str, Option] = {
         "calibration": how.source,
         "calibration_n": how.n - len(how.unreadable),
-        "calibration_sha256": how.fingerprint,
+        "calibration_sha256": seen,
         "calibration_method": how.method,
         "kept": built.details.get("kept", "\n".join(how.keep)),
     }
