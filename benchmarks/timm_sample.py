@@ -3,7 +3,7 @@
 Asked: at least 97 of 100. Each is exported in a fresh child, with random weights; what is done lies
 in a file of JSON lines, from which the next start goes on.
 
-    python benchmarks/timm_sample.py [--n 100] [--into timm_sample.jsonl]
+    python benchmarks/timm_sample.py [--n 100] [--into timm_sample.jsonl] [--print]
 """
 
 from __future__ import annotations
@@ -63,21 +63,25 @@ def main() -> None:
     options.add_argument("--n", type=int, default=100)
     options.add_argument("--into", type=Path, default=Path("timm_sample.jsonl"))
     options.add_argument("--under", default="", help="a command that runs each child")
+    options.add_argument("--print", action="store_true", help="try nothing more: what is done")
     asked = options.parse_args()
     names = sample(asked.n)
     lines = asked.into.read_text().splitlines() if asked.into.is_file() else []
     done = {each["model"]: each for each in map(json.loads, lines)}
     for name in names:
-        if name in done:
+        if name in done or asked.print:
             continue
         done[name] = export(name, asked.under.split())
         with asked.into.open("a") as ledger:
             ledger.write(json.dumps(done[name]) + "\n")
         print(name, done[name].get("failure") or "works", file=sys.stderr)
-    rows = [done[name] for name in names]
+    rows = [done[name] for name in names if name in done]
     works = [row for row in rows if not row["failure"]]
-    heading(f"{len(rows)} of timm's architectures, at random (seed {SEED})")
-    print(f"{len(works)} export and compute what torch computes; of them,")
+    heading(f"{len(names)} of timm's architectures, at random (seed {SEED})")
+    if len(rows) < len(names):
+        left = ", ".join(name for name in names if name not in done)
+        print(f"Not tried yet: {len(names) - len(rows)} ({left}).\n")
+    print(f"Of {len(rows)} tried, {len(works)} export and compute what torch computes; of them,")
     older = [row for row in works if "False" in str(row["exporter"])]
     fixed = [row for row in works if not row["dynamic_batch"]]
     print(f"{len(older)} by the older exporter, {len(fixed)} at batch 1 only.\n")

@@ -21,6 +21,7 @@ from exporters.checkpoints import seeded
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import onnx
     import torch
 
     from bench.contracts import Array
@@ -131,8 +132,10 @@ def export(
         try:
             with timing.lap() as taken:
                 path = _write(module, given, model, to, way, output_names)
-            written = _artifact(path, taken.seconds)
-            _require_batch(written, model, way)
+            onnx_graph.verify(path)
+            graph = onnx_graph.read(path)
+            _require_batch(graph, model, way)
+            written = _artifact(path, graph, taken.seconds)
             return _verified(written, module, given, wanted, model, way)
         except StageError as problem:
             problems.append((way, problem))
@@ -233,16 +236,15 @@ def _by_tracing(
         )
 
 
-def _artifact(path: Path, seconds: float) -> Artifact:
-    onnx_graph.verify(path)
-    companions = onnx_graph.companions(onnx_graph.read(path))
+def _artifact(path: Path, graph: onnx.ModelProto, seconds: float) -> Artifact:
+    companions = onnx_graph.companions(graph)
     return artifact(path, form="onnx", made_by="torch.onnx", build_s=seconds, companions=companions)
 
 
-def _require_batch(written: Artifact, model: Model, way: _Way) -> None:
+def _require_batch(graph: onnx.ModelProto, model: Model, way: _Way) -> None:
     """Raise StageError "not-exportable" where a batch was fixed that was to be free: the newer
     exporter does so, without a word, where the code of the network compares shapes."""
-    specs = onnx_graph.inputs(onnx_graph.read(Path(written.path)))
+    specs = onnx_graph.inputs(graph)
     if way.free_batch and any(spec.shape[0] is not None for spec in specs):
         raise StageError("not-exportable", f"{way.name} fixes the batch of {model.name}")
 

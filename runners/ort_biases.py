@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runners import ort_inside
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -99,7 +101,6 @@ def _probe(model: Any, folder: Path, ranks: dict[str, int]) -> Any:
     """A session of the model that gives the means of what is computed inside: taken there, not
     every input of every convolution is held at once."""
     import onnx
-    import onnxruntime as ort
 
     from bench import onnx_graph
 
@@ -118,9 +119,7 @@ def _probe(model: Any, folder: Path, ranks: dict[str, int]) -> Any:
             graph.node.append(onnx.helper.make_node("ReduceMean", [name, over], [mean]))
     _prune(graph, [each.name for each in graph.output])
     onnx.save(probe, folder / "probe.onnx")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(folder / "probe.onnx", options, providers=["CPUExecutionProvider"])
+    return ort_inside.session(folder / "probe.onnx")
 
 
 def _prune(graph: Any, outputs: list[str]) -> None:

@@ -11,7 +11,7 @@ from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError, first_line
 from bench.machine import observe
-from runners import ort_biases, ort_ranking
+from runners import ort_biases, ort_inside, ort_ranking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,8 +117,12 @@ def _ready(onnx: Artifact, calibration: Calibration, scratch: Path) -> tuple[Pat
         external_data_location="prepared.data" if large else None,
     )
     method = getattr(CalibrationMethod, METHODS[calibration.method])
-    watched = str(scratch / "watched.onnx")
-    calibrator = create_calibrator(prepared, None, watched, method, use_external_data_format=large)
+    watched = scratch / "watched.onnx"
+    calibrator = create_calibrator(
+        prepared, None, str(watched), method, use_external_data_format=large
+    )
+    calibrator.infer_session = None  # its weights, before they are loaded anew
+    calibrator.infer_session = ort_inside.session(watched, optimized=False)
     feeds = calibration.feeds()
     while some := list(islice(feeds, _AT_A_TIME)):
         calibrator.collect_data(Reader(some))

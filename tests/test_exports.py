@@ -57,6 +57,35 @@ def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
         torch_onnx.export(Otherwise(), [torch.randn(2, 3, 8, 8)], model(), tmp_path)
 
 
+class Choosy(torch.nn.Module):  # type: ignore[misc]
+    """Ten boxes, of which the last one lies elsewhere in the file; and, where that `hangs` on a
+    last digit of the input, in torch too."""
+
+    def __init__(self, hangs: bool) -> None:
+        super().__init__()
+        self.hangs = hangs
+
+    def forward(self, images: Any) -> Any:
+        moved = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+        other = images.amax() > (1 if self.hangs else 2)
+        last = torch.arange(10) == 9
+        away = other if not moved else other | ~other
+        corner = torch.arange(10) * 50.0 + 1000 * (last & away)
+        boxes = torch.stack([corner, corner, corner + 40, corner + 40], dim=1)
+        return boxes, torch.ones(10, dtype=torch.int64), 1 - torch.arange(10) / 20 + other * 0
+
+
+def test_boxes_that_hang_on_the_last_digit_are_held_to_that(tmp_path: Path) -> None:
+    finds = model(task="detection", output=Output("boxes", label_offset=1), labels=("a", "b"))
+    images = [torch.ones(1, 3, 8, 8)]
+    names = ["boxes", "labels", "scores"]
+    made = torch_onnx.export(Choosy(True).eval(), images, finds, tmp_path, names)
+    assert made.details["parity_lowest_cosine"] == 0.9
+    assert 0.9 < made.details["parity_cosine"] < 0.99
+    with refused(StageError, "does not compute what torch computes"):
+        torch_onnx.export(Choosy(False).eval(), images, finds, tmp_path, names)
+
+
 def test_an_input_that_the_network_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
     with refused(StageError, "net refuses an input of shape [2, 3, 8, 8]"):
         torch_onnx.export(torch.nn.Linear(7, 2), [torch.randn(2, 3, 8, 8)], model(), tmp_path)
