@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from bench.datasets import classes, images, open_folder
+from bench.datasets.split import Folder, Listed
 from bench.errors import UsageError
 from bench.records import Data, Model, Output, Preprocess, TensorSpec
 from tests.builders import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.contracts import Sample
 
 HOW = Preprocess(8, 8, None, "bilinear", "RGB", (0.5,) * 3, (0.5,) * 3)
 CLASSIFIER = Model(
@@ -172,13 +180,65 @@ def test_calibration_images_given_apart(tmp_path: Path) -> None:
     )
 
 
-def test_the_classes_take_turns(tmp_path: Path) -> None:
-    for name, n in (("ant", 20), ("bee", 5), ("cow", 5)):
+def of_classes(*counts: int, calibration: int = 0, reverse: bool = False) -> Folder:
+    """So many images of each class; they need not be there to be split."""
+    names = [(f"{i}/{j}.png", i) for i, n in enumerate(counts) for j in range(n)]
+    listed = [Listed(Path(name), name, i) for name, i in names]
+    return Folder("val", "classification", (), tuple(listed[:: -1 if reverse else 1]), calibration)
+
+
+def counted(samples: Sequence[Sample], classes: int) -> list[int]:
+    return np.bincount([sample.truth for sample in samples], minlength=classes).tolist()
+
+
+def test_each_class_has_its_share(tmp_path: Path) -> None:
+    """Once the classes took turns: the rare ones then calibrated, and were not evaluated."""
+    for name, n in (("ant", 90), ("bee", 10)):
         for i in range(n):
-            paint(tmp_path / "val" / name / f"{i}.png")
-    model = replace(CLASSIFIER, labels=("ant", "bee", "cow"))
-    truths = [s.truth for s in open_folder(tmp_path / "val", model, Data(calibration=0)).test]
-    assert np.bincount(truths[:15]).tolist() == [5, 5, 5]
+            paint(tmp_path / "val" / name / f"{i}.png", colour=(n, i, 0))
+    model = replace(CLASSIFIER, labels=("ant", "bee"))
+    found = open_folder(tmp_path / "val", model, Data(calibration=256))
+    assert counted(found.calibration, 2) == [18, 2]
+    assert counted(found.test, 2) == [72, 8]
+    assert counted(found.test[:20], 2) in ([17, 3], [18, 2], [19, 1])
+
+
+def test_a_rare_class_is_mostly_evaluated() -> None:
+    found = of_classes(1000, 12, 12, 500, calibration=1000)
+    assert len(found.calibration) == 304
+    assert all(9 <= rare <= 10 for rare in counted(found.test, 4)[1:3])
+
+
+def test_classes_of_one_image_fall_on_either_side() -> None:
+    found = of_classes(*[1] * 200, calibration=40)
+    calibrating = [sample.truth for sample in found.calibration]
+    assert len(calibrating) == 40
+    # One in five, wherever they come in the list.
+    assert 8 <= sum(truth < 100 for truth in calibrating) <= 32
+    found = of_classes(800, *[1] * 200, calibration=200)
+    assert 20 <= sum(counted(found.calibration, 201)[1:]) <= 60
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    calibration=st.integers(0, 60),
+)
+def test_a_stretch_is_a_fair_sample(counts: list[int], calibration: int) -> None:
+    found = of_classes(*counts, calibration=calibration)
+    assert [each.name for each in found.test] == [
+        each.name for each in of_classes(*counts, calibration=calibration, reverse=True).test
+    ]
+    total = sum(counts)
+    for part in (found.calibration, found.test):
+        for n in range(len(part) + 1):
+            for had, count in zip(counted(part[:n], len(counts)), counts, strict=True):
+                # Each class is out by less than an image, and shares what the others are out by.
+                share = count / total
+                assert abs(had - n * share) < 1 + (len(counts) - 2) * share + 1e-9
+    if len(set(counts)) == 1:
+        n = len(counts)
+        assert all(max(counted(found.test[: n * k], n)) <= k + 1 for k in range(1, counts[0]))
 
 
 @pytest.mark.parametrize(

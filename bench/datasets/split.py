@@ -6,7 +6,6 @@ import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,9 +37,10 @@ class Folder:
     """A folder of labelled images (`bench.contracts.Dataset`).
 
     Images are put in an order that is drawn once and for all, by the hash of their names, and in
-    which the classes take turns: so that the first n are a fair sample for every n. A fifth at
-    most, and no more than `calibration_limit`, calibrates; the rest evaluates. With images to
-    calibrate on given apart (`apart`) all of them evaluate, and whatever is in both only evaluates.
+    which each class has its share of any stretch: so that the first n are a fair sample for every
+    n, and a rare class is in either part. A fifth at most, and no more than `calibration_limit`,
+    calibrates; the rest evaluates. With images to calibrate on given apart (`apart`) all of them
+    evaluate, and whatever is in both only evaluates.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Folder:
     listed: tuple[Listed, ...]
     calibration_limit: int
     apart: tuple[Listed, ...] | None = None
-    #: What a truth is sorted by, so that the classes take turns.
+    #: What has its share of any stretch of the images, by a truth: its class.
     stratum: Callable[[Any], Hashable] = lambda truth: truth
     #: What was noticed in reading the folder, for the result.
     notes: tuple[str, ...] = ()
 
     @cached_property
     def _parts(self) -> tuple[list[Listed], list[Listed]]:
-        ordered = _in_turns(self.listed, self.stratum)
+        ordered = _in_shares(self.listed, self.stratum)
         if self.apart is None:
             n = min(self.calibration_limit, len(ordered) // CALIBRATION_SHARE)
             return ordered[:n], ordered[n:]
@@ -93,20 +93,28 @@ def _sample(each: Listed) -> Sample:
     return Sample(each.name, each.truth, lambda: read(each.path))
 
 
+def _hash(each: Listed, salt: bytes = b"") -> bytes:
+    return hashlib.sha256(salt + each.name.encode(errors="surrogateescape")).digest()
+
+
 def _shuffled(listed: Iterable[Listed]) -> list[Listed]:
     """An order that is no order, and the same one every time and everywhere."""
-    return sorted(
-        listed,
-        key=lambda each: hashlib.sha256(each.name.encode(errors="surrogateescape")).digest(),
-    )
+    return sorted(listed, key=_hash)
 
 
-def _in_turns(listed: Iterable[Listed], stratum: Callable[[Any], Hashable]) -> list[Listed]:
-    """Shuffled, and then one of each stratum in turn."""
+def _in_shares(listed: Iterable[Listed], stratum: Callable[[Any], Hashable]) -> list[Listed]:
+    """Shuffled, and then each stratum spread evenly over the whole from a start of its own. Of any
+    stretch it has its share, to about an image; one of a single image may come anywhere."""
     strata: defaultdict[Hashable, list[Listed]] = defaultdict(list)
     for each in _shuffled(listed):
         strata[stratum(each.truth)].append(each)
-    return [each for turn in zip_longest(*strata.values()) for each in turn if each is not None]
+    places = []
+    for members in strata.values():
+        # Drawn anew: the hash that puts an image first in its class is a small one.
+        start = int.from_bytes(_hash(members[0], b"start\0")[:6], "big") / 2**48
+        places += [((k + start) / len(members), each) for k, each in enumerate(members)]
+    places.sort(key=lambda place: (place[0], _hash(place[1])))
+    return [each for _, each in places]
 
 
 def _not_among(some: Iterable[Listed], evaluated: Iterable[Listed]) -> list[Listed]:
