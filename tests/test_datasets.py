@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from PIL import Image
 
 from bench.datasets import classes, images, open_folder
@@ -18,6 +20,7 @@ from bench.datasets.split import Folder, Listed
 from bench.errors import UsageError
 from bench.records import Data, Model, Output, Preprocess, TensorSpec
 from tests.builders import refused
+from tests.conftest import QUICK, WORKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -274,3 +277,74 @@ def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     image = images.read(tmp_path / "x.gif")
     assert image.info["odd"] == "animated"
     assert image.convert("RGB").getpixel((0, 0))[0] > 150  # type: ignore[index]
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> Path:
+    """The strongest of the three channels at each pixel, as a local file with its sidecar."""
+    graph = helper.make_graph(
+        [helper.make_node("ArgMax", ["input"], ["output"], axis=1, keepdims=0)],
+        "strongest",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("output", TensorProto.INT64, ["batch", 16, 16])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(made, tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(
+        'task = "segmentation"\nsize = [16, 16]\noutput = "class-map"\nlabels = ["r", "g", "b"]\n'
+    )
+    return tmp_path / "net.onnx"
+
+
+def masked(root: Path, n: int = 16) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for i in range(n):
+        pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{i:02}.png")
+        Image.fromarray(pixels.argmax(2).astype(np.uint8)).save(root / "masks" / f"{i:02}.png")
+    return root
+
+
+def test_bad_masks_are_left_out_and_named(bench: Any, tmp_path: Path, segmenter: Path) -> None:
+    root = masked(tmp_path / "voc")
+    job = ["run", "-m", segmenter, "--data", root, "-t", "cpu-ort-fp32", "--calibration", "0"]
+    job += [*QUICK, "--json"]
+    ran = bench(*job)
+    assert (ran.json["accuracy"]["n"], ran.json["accuracy"]["value"]) == (16, 100)
+    masks = root / "masks"
+    whole = (masks / "00.png").read_bytes()
+    (masks / "00.png").write_bytes(whole[: len(whole) // 2])
+    (masks / "01.png").write_text("no picture")
+    (masks / "02.png").unlink()
+    (masks / "02.png").symlink_to(tmp_path / "nowhere.png")
+    Image.new("L", (16, 16), 3).save(masks / "03.png")
+    Image.new("L", (9, 16)).save(masks / "04.png")
+    Image.new("RGB", (16, 16)).save(masks / "05.png")
+    Image.new("L", (16, 16), 255).save(masks / "06.png")
+    (masks / "folder.png").mkdir()
+    ran = bench(*job)
+    assert ran.status in WORKED, ran.err
+    assert (ran.json["accuracy"]["n"], ran.json["accuracy"]["skipped"]) == (10, 6)
+    [note] = [note for note in ran.json["notes"] if "left out" in note]
+    for words in (
+        "6 images left out",
+        "00.png cannot be read as an image",
+        "01.png cannot be read as an image",
+        "02.png cannot be read: No such file",
+        "03.png has class 3, the model's last one is 2",
+        "04.png is 9x16, its image 16x16 pixels",
+        "05.png is RGB, a mask is grey",
+    ):
+        assert words in note
+    strict = bench(*job, "--strict")
+    assert (strict.status, strict.json["failure"]["kind"]) == (1, "bad-data")
+
+
+def test_a_mask_that_changes_is_seen(tmp_path: Path) -> None:
+    """What was evaluated with the old one is not to be taken from the cache."""
+    root = masked(tmp_path / "voc", 3)
+    before = open_folder(root, SEGMENTER, Data()).fingerprint
+    Image.new("L", (16, 16), 1).save(root / "masks" / "00.png")
+    assert open_folder(root, SEGMENTER, Data()).fingerprint != before

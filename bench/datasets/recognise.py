@@ -110,8 +110,9 @@ def _coco(path: Path, index: Path, model: Model) -> dict[str, Any]:
 
 
 def _masks(path: Path, images: Path, masked: Path, model: Model) -> dict[str, Any]:
-    listed = tuple(masks.read(path, images, masked))
-    return {"listed": listed, "classes": model.labels or masks.VOC, "stratum": _one_stratum}
+    names = model.labels or masks.VOC
+    listed = tuple(masks.read(path, images, masked, len(names)))
+    return {"listed": listed, "classes": names, "stratum": _one_stratum}
 
 
 def _one_stratum(_: Any) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
     from pathlib import Path
 
+    from PIL import Image
+
     from bench.records import Task
 
 #: Of data without calibration images of their own, at most this share calibrates.
@@ -25,11 +27,15 @@ CALIBRATION_SHARE = 5
 
 @dataclass(frozen=True)
 class Listed:
-    """One image of a listing: its path, its name within the data, and its truth."""
+    """One image of a listing: its path, its name within the data, and its truth; the file of its
+    truth where it has one of its own, and what raises StageError "bad-image" where that is none of
+    this image."""
 
     path: Path
     name: str
     truth: Any
+    beside: Path | None = None
+    check: Callable[[Image.Image], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,20 +83,32 @@ class Folder:
         digest = hashlib.sha256()
         for part in self._parts:
             for each in part:
-                try:
-                    seen = each.path.stat()
-                except (OSError, ValueError):  # it will be counted when it is to be read
-                    line = f"{each.name}\0missing\0"
-                else:
-                    line = f"{each.name}\0{seen.st_size}\0{seen.st_mtime_ns}\0"
+                line = f"{each.name}\0{_seen(each.path)}\0"
+                if each.beside is not None:
+                    line += f"{_seen(each.beside)}\0"
                 digest.update(line.encode(errors="surrogateescape"))
                 digest.update(msgspec.json.encode(each.truth, enc_hook=str) + b"\n")
             digest.update(b"\n")
         return digest.hexdigest()
 
 
+def _seen(path: Path) -> str:
+    """Size and time of change of a file, in nanoseconds."""
+    try:
+        seen = path.stat()
+    except (OSError, ValueError):  # it will be counted when it is to be read
+        return "missing"
+    return f"{seen.st_size}\0{seen.st_mtime_ns}"
+
+
 def _sample(each: Listed) -> Sample:
-    return Sample(each.name, each.truth, lambda: read(each.path))
+    def load() -> Image.Image:
+        image = read(each.path)
+        if each.check:
+            each.check(image)
+        return image
+
+    return Sample(each.name, each.truth, load)
 
 
 def _hash(each: Listed, salt: bytes = b"") -> bytes:
