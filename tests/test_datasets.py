@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from PIL import Image
 
 from bench.datasets import classes, images, open_folder
 from bench.datasets.split import Folder, Listed
-from bench.errors import UsageError
+from bench.errors import StageError, UsageError
 from bench.records import Data, Model, Output, Preprocess, TensorSpec
 from tests.builders import refused
 from tests.conftest import QUICK, WORKED
@@ -348,3 +349,55 @@ def test_a_mask_that_changes_is_seen(tmp_path: Path) -> None:
     before = open_folder(root, SEGMENTER, Data()).fingerprint
     Image.new("L", (16, 16), 1).save(root / "masks" / "00.png")
     assert open_folder(root, SEGMENTER, Data()).fingerprint != before
+
+
+def test_copies_within_the_data_do_not_calibrate(tmp_path: Path) -> None:
+    """The same picture under two names would be calibrated on and evaluated."""
+    root = tmp_path / "val" / "ant"
+    for i in range(30):
+        paint(root / f"{i}.png", colour=(i, 0, 0))
+        paint(root / f"{i}.bmp", colour=(100 + i, 0, 0))  # all of the same size
+    model = replace(CLASSIFIER, labels=("ant", "bee"))
+    before = open_folder(tmp_path / "val", model, Data(calibration=6))
+    doubled = [before.calibration[0].name, before.calibration[1].name]
+    for i, name in enumerate(doubled):
+        original = tmp_path / "val" / name
+        original.write_bytes((tmp_path / "val" / before.test[i].name).read_bytes())
+    found = open_folder(tmp_path / "val", model, Data(calibration=6))
+    assert [each.name for each in found.calibration] == [e.name for e in before.calibration[2:]]
+    assert {each.name for each in found.test} == {e.name for e in before.test} | {*doubled}
+
+
+def test_what_cannot_be_read_is_no_copy(tmp_path: Path) -> None:
+    for i in range(3):
+        paint(tmp_path / "val" / "ant" / f"{i}.png", colour=(i, 0, 0))
+        paint(tmp_path / "more" / "deep" / f"{i}.png", colour=(i + 2, 0, 0))
+        paint(tmp_path / "more" / ".cache" / f"{i}.png", colour=(i + 2, 0, 0))
+    for folder in ("val/ant", "more"):
+        (tmp_path / folder / "nowhere.png").symlink_to(tmp_path / "nowhere")
+        (tmp_path / folder / "folder.png").mkdir()
+        os.mkfifo(tmp_path / folder / "pipe.png")
+    asked = Data(calibration=100, calibration_path=str(tmp_path / "more"))
+    model = replace(CLASSIFIER, labels=("ant", "bee"))
+    found = open_folder(tmp_path / "val", model, asked)
+    assert {each.name for each in found.test} == {
+        *(f"ant/{i}.png" for i in range(3)),
+        "ant/nowhere.png",
+    }
+    assert {each.name for each in found.calibration} == {"deep/1.png", "deep/2.png", "nowhere.png"}
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "val.txt").write_text("gone.png 0\npipe.png 1\n")
+    os.mkfifo(tmp_path / "flat" / "pipe.png")
+    listed = open_folder(tmp_path / "flat", model, asked)
+    assert len(listed.calibration) == 4
+    for sample in listed.test:
+        with refused(StageError, sample.name, "cannot be read"):
+            sample.load()
+
+
+def test_ten_are_named_and_the_others_counted() -> None:
+    names = [f"{i}.png" for i in range(1210)]
+    assert images.first_few(names[:10]) == "; ".join(names[:10])
+    assert images.first_few(names) == "; ".join(names[:10]) + "; and 1,200 more"
+    assert images.first_few(["a\n\x1bb.png", "x" * 1000]).startswith("a\\n\\x1bb.png; xxx")
+    assert len(images.first_few(["x" * 1000])) == 255

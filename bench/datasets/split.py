@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Of data without calibration images of their own, at most this share calibrates.
 CALIBRATION_SHARE = 5
+#: Bytes of two files that are compared before the whole of them.
+_HEAD = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Folder:
     Images are put in an order that is drawn once and for all, by the hash of their names, and in
     which each class has its share of any stretch: so that the first n are a fair sample for every
     n, and a rare class is in either part. A fifth at most, and no more than `calibration_limit`,
-    calibrates; the rest evaluates. With images to calibrate on given apart (`apart`) all of them
-    evaluate, and whatever is in both only evaluates.
+    calibrates; the rest evaluates, and copies of what evaluates. With images to calibrate on given
+    apart (`apart`) all of them evaluate, and whatever is in both only evaluates.
     """
 
     name: str
@@ -65,7 +68,9 @@ class Folder:
         ordered = _in_shares(self.listed, self.stratum)
         if self.apart is None:
             n = min(self.calibration_limit, len(ordered) // CALIBRATION_SHARE)
-            return ordered[:n], ordered[n:]
+            calibrating = _not_among(ordered[:n], ordered[n:])
+            names = {each.name for each in calibrating}
+            return calibrating, [each for each in ordered if each.name not in names]
         return _not_among(_shuffled(self.apart), ordered)[: self.calibration_limit], ordered
 
     @cached_property
@@ -136,13 +141,37 @@ def _in_shares(listed: Iterable[Listed], stratum: Callable[[Any], Hashable]) -> 
 
 
 def _not_among(some: Iterable[Listed], evaluated: Iterable[Listed]) -> list[Listed]:
-    """Those of `some` whose content is not among the evaluated: copies have other names."""
-    sizes: defaultdict[int, list[Path]] = defaultdict(list)
+    """Those of `some` whose content is not among the evaluated: copies have other names. What
+    cannot be read is like nothing else; it will be told when it is to be used."""
+    sizes: defaultdict[int | None, list[Path]] = defaultdict(list)
     for each in evaluated:
-        sizes[each.path.stat().st_size].append(each.path)
+        sizes[_size(each.path)].append(each.path)
+    digest = cache(_digest)  # of each file once
 
-    def is_new(each: Listed) -> bool:
-        content = each.path.read_bytes()
-        return all(path.read_bytes() != content for path in sizes[len(content)])
+    def is_copy(path: Path) -> bool:
+        size = _size(path)
+        # Whole files are read where their heads are alike: all bitmaps have the same size.
+        head = digest(path, _HEAD) if size is not None and size in sizes else None
+        alike = [other for other in sizes[size] if digest(other, _HEAD) == head] if head else []
+        whole = digest(path, None) if alike else None
+        return whole is not None and any(digest(other, None) == whole for other in alike)
 
-    return [each for each in some if is_new(each)]
+    return [each for each in some if not is_copy(each.path)]
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None for what is none."""
+    try:
+        seen = path.stat()
+    except (OSError, ValueError):
+        return None
+    return seen.st_size if S_ISREG(seen.st_mode) else None
+
+
+def _digest(path: Path, n: int | None) -> bytes | None:
+    """Of the first `n` bytes of a file, or of all; None where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(n)).digest()
+    except OSError:
+        return None
