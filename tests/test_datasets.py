@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from PIL import Image
 
 from bench.datasets import classes, images, open_folder
-from bench.errors import UsageError
+from bench.datasets.split import Folder, Listed
+from bench.errors import StageError, UsageError
 from bench.records import Data, Model, Output, Preprocess, TensorSpec
 from tests.builders import refused
+from tests.conftest import QUICK, WORKED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.contracts import Sample
 
 HOW = Preprocess(8, 8, None, "bilinear", "RGB", (0.5,) * 3, (0.5,) * 3)
 CLASSIFIER = Model(
@@ -172,13 +184,65 @@ def test_calibration_images_given_apart(tmp_path: Path) -> None:
     )
 
 
-def test_the_classes_take_turns(tmp_path: Path) -> None:
-    for name, n in (("ant", 20), ("bee", 5), ("cow", 5)):
+def of_classes(*counts: int, calibration: int = 0, reverse: bool = False) -> Folder:
+    """So many images of each class; they need not be there to be split."""
+    names = [(f"{i}/{j}.png", i) for i, n in enumerate(counts) for j in range(n)]
+    listed = [Listed(Path(name), name, i) for name, i in names]
+    return Folder("val", "classification", (), tuple(listed[:: -1 if reverse else 1]), calibration)
+
+
+def counted(samples: Sequence[Sample], classes: int) -> list[int]:
+    return np.bincount([sample.truth for sample in samples], minlength=classes).tolist()
+
+
+def test_each_class_has_its_share(tmp_path: Path) -> None:
+    """Once the classes took turns: the rare ones then calibrated, and were not evaluated."""
+    for name, n in (("ant", 90), ("bee", 10)):
         for i in range(n):
-            paint(tmp_path / "val" / name / f"{i}.png")
-    model = replace(CLASSIFIER, labels=("ant", "bee", "cow"))
-    truths = [s.truth for s in open_folder(tmp_path / "val", model, Data(calibration=0)).test]
-    assert np.bincount(truths[:15]).tolist() == [5, 5, 5]
+            paint(tmp_path / "val" / name / f"{i}.png", colour=(n, i, 0))
+    model = replace(CLASSIFIER, labels=("ant", "bee"))
+    found = open_folder(tmp_path / "val", model, Data(calibration=256))
+    assert counted(found.calibration, 2) == [18, 2]
+    assert counted(found.test, 2) == [72, 8]
+    assert counted(found.test[:20], 2) in ([17, 3], [18, 2], [19, 1])
+
+
+def test_a_rare_class_is_mostly_evaluated() -> None:
+    found = of_classes(1000, 12, 12, 500, calibration=1000)
+    assert len(found.calibration) == 304
+    assert all(9 <= rare <= 10 for rare in counted(found.test, 4)[1:3])
+
+
+def test_classes_of_one_image_fall_on_either_side() -> None:
+    found = of_classes(*[1] * 200, calibration=40)
+    calibrating = [sample.truth for sample in found.calibration]
+    assert len(calibrating) == 40
+    # One in five, wherever they come in the list.
+    assert 8 <= sum(truth < 100 for truth in calibrating) <= 32
+    found = of_classes(800, *[1] * 200, calibration=200)
+    assert 20 <= sum(counted(found.calibration, 201)[1:]) <= 60
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    calibration=st.integers(0, 60),
+)
+def test_a_stretch_is_a_fair_sample(counts: list[int], calibration: int) -> None:
+    found = of_classes(*counts, calibration=calibration)
+    assert [each.name for each in found.test] == [
+        each.name for each in of_classes(*counts, calibration=calibration, reverse=True).test
+    ]
+    total = sum(counts)
+    for part in (found.calibration, found.test):
+        for n in range(len(part) + 1):
+            for had, count in zip(counted(part[:n], len(counts)), counts, strict=True):
+                # Each class is out by less than an image, and shares what the others are out by.
+                share = count / total
+                assert abs(had - n * share) < 1 + (len(counts) - 2) * share + 1e-9
+    if len(set(counts)) == 1:
+        n = len(counts)
+        assert all(max(counted(found.test[: n * k], n)) <= k + 1 for k in range(1, counts[0]))
 
 
 @pytest.mark.parametrize(
@@ -214,3 +278,126 @@ def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     image = images.read(tmp_path / "x.gif")
     assert image.info["odd"] == "animated"
     assert image.convert("RGB").getpixel((0, 0))[0] > 150  # type: ignore[index]
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> Path:
+    """The strongest of the three channels at each pixel, as a local file with its sidecar."""
+    graph = helper.make_graph(
+        [helper.make_node("ArgMax", ["input"], ["output"], axis=1, keepdims=0)],
+        "strongest",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("output", TensorProto.INT64, ["batch", 16, 16])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(made, tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(
+        'task = "segmentation"\nsize = [16, 16]\noutput = "class-map"\nlabels = ["r", "g", "b"]\n'
+    )
+    return tmp_path / "net.onnx"
+
+
+def masked(root: Path, n: int = 16) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for i in range(n):
+        pixels = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{i:02}.png")
+        Image.fromarray(pixels.argmax(2).astype(np.uint8)).save(root / "masks" / f"{i:02}.png")
+    return root
+
+
+def test_bad_masks_are_left_out_and_named(bench: Any, tmp_path: Path, segmenter: Path) -> None:
+    root = masked(tmp_path / "voc")
+    job = ["run", "-m", segmenter, "--data", root, "-t", "cpu-ort-fp32", "--calibration", "0"]
+    job += [*QUICK, "--json"]
+    ran = bench(*job)
+    assert (ran.json["accuracy"]["n"], ran.json["accuracy"]["value"]) == (16, 100)
+    masks = root / "masks"
+    whole = (masks / "00.png").read_bytes()
+    (masks / "00.png").write_bytes(whole[: len(whole) // 2])
+    (masks / "01.png").write_text("no picture")
+    (masks / "02.png").unlink()
+    (masks / "02.png").symlink_to(tmp_path / "nowhere.png")
+    Image.new("L", (16, 16), 3).save(masks / "03.png")
+    Image.new("L", (9, 16)).save(masks / "04.png")
+    Image.new("RGB", (16, 16)).save(masks / "05.png")
+    Image.new("L", (16, 16), 255).save(masks / "06.png")
+    (masks / "folder.png").mkdir()
+    ran = bench(*job)
+    assert ran.status in WORKED, ran.err
+    assert (ran.json["accuracy"]["n"], ran.json["accuracy"]["skipped"]) == (10, 6)
+    [note] = [note for note in ran.json["notes"] if "left out" in note]
+    for words in (
+        "6 images left out",
+        "00.png cannot be read as an image",
+        "01.png cannot be read as an image",
+        "02.png cannot be read: No such file",
+        "03.png has class 3, the model's last one is 2",
+        "04.png is 9x16, its image 16x16 pixels",
+        "05.png is RGB, a mask is grey",
+    ):
+        assert words in note
+    strict = bench(*job, "--strict")
+    assert (strict.status, strict.json["failure"]["kind"]) == (1, "bad-data")
+
+
+def test_a_mask_that_changes_is_seen(tmp_path: Path) -> None:
+    """What was evaluated with the old one is not to be taken from the cache."""
+    root = masked(tmp_path / "voc", 3)
+    before = open_folder(root, SEGMENTER, Data()).fingerprint
+    Image.new("L", (16, 16), 1).save(root / "masks" / "00.png")
+    assert open_folder(root, SEGMENTER, Data()).fingerprint != before
+
+
+def test_copies_within_the_data_do_not_calibrate(tmp_path: Path) -> None:
+    """The same picture under two names would be calibrated on and evaluated."""
+    root = tmp_path / "val" / "ant"
+    for i in range(30):
+        paint(root / f"{i}.png", colour=(i, 0, 0))
+        paint(root / f"{i}.bmp", colour=(100 + i, 0, 0))  # all of the same size
+    model = replace(CLASSIFIER, labels=("ant", "bee"))
+    before = open_folder(tmp_path / "val", model, Data(calibration=6))
+    doubled = [before.calibration[0].name, before.calibration[1].name]
+    for i, name in enumerate(doubled):
+        original = tmp_path / "val" / name
+        original.write_bytes((tmp_path / "val" / before.test[i].name).read_bytes())
+    found = open_folder(tmp_path / "val", model, Data(calibration=6))
+    assert [each.name for each in found.calibration] == [e.name for e in before.calibration[2:]]
+    assert {each.name for each in found.test} == {e.name for e in before.test} | {*doubled}
+
+
+def test_what_cannot_be_read_is_no_copy(tmp_path: Path) -> None:
+    for i in range(3):
+        paint(tmp_path / "val" / "ant" / f"{i}.png", colour=(i, 0, 0))
+        paint(tmp_path / "more" / "deep" / f"{i}.png", colour=(i + 2, 0, 0))
+        paint(tmp_path / "more" / ".cache" / f"{i}.png", colour=(i + 2, 0, 0))
+    for folder in ("val/ant", "more"):
+        (tmp_path / folder / "nowhere.png").symlink_to(tmp_path / "nowhere")
+        (tmp_path / folder / "folder.png").mkdir()
+        os.mkfifo(tmp_path / folder / "pipe.png")
+    asked = Data(calibration=100, calibration_path=str(tmp_path / "more"))
+    model = replace(CLASSIFIER, labels=("ant", "bee"))
+    found = open_folder(tmp_path / "val", model, asked)
+    assert {each.name for each in found.test} == {
+        *(f"ant/{i}.png" for i in range(3)),
+        "ant/nowhere.png",
+    }
+    assert {each.name for each in found.calibration} == {"deep/1.png", "deep/2.png", "nowhere.png"}
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "val.txt").write_text("gone.png 0\npipe.png 1\n")
+    os.mkfifo(tmp_path / "flat" / "pipe.png")
+    listed = open_folder(tmp_path / "flat", model, asked)
+    assert len(listed.calibration) == 4
+    for sample in listed.test:
+        with refused(StageError, sample.name, "cannot be read"):
+            sample.load()
+
+
+def test_ten_are_named_and_the_others_counted() -> None:
+    names = [f"{i}.png" for i in range(1210)]
+    assert images.first_few(names[:10]) == "; ".join(names[:10])
+    assert images.first_few(names) == "; ".join(names[:10]) + "; and 1,200 more"
+    assert images.first_few(["a\n\x1bb.png", "x" * 1000]).startswith("a\\n\\x1bb.png; xxx")
+    assert len(images.first_few(["x" * 1000])) == 255

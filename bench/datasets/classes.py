@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.datasets.images import ENDINGS
+from bench.datasets.images import is_hidden, is_image
 from bench.datasets.split import Listed
 from bench.errors import UsageError
 
@@ -51,7 +51,7 @@ def from_subfolders(path: Path, labels: Sequence[str]) -> tuple[list[Listed], li
     indices = _matched(path, [folder.name for folder in folders], labels)
     listed, notes = [], []
     for folder, index in zip(folders, indices, strict=True):
-        images = [image for image in sorted(folder.iterdir()) if image.suffix.lower() in ENDINGS]
+        images = [image for image in sorted(folder.iterdir()) if is_image(image)]
         if not images:
             notes.append(f"the class {folder.name} has no image in {path}")
         listed += [Listed(image, f"{folder.name}/{image.name}", index) for image in images]
@@ -64,7 +64,7 @@ def names_files(listed: Sequence[Listed]) -> bool:
 
 
 def subfolders(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.is_dir())
+    return sorted(each for each in path.iterdir() if each.is_dir() and not is_hidden(each))
 
 
 def _matched(path: Path, names: list[str], labels: Sequence[str]) -> list[int]:

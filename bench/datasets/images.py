@@ -10,13 +10,15 @@ from PIL import Image, UnidentifiedImageError
 from bench.errors import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
 #: Images named in a note about what is wrong or odd.
-_NAMED = 3
+_NAMED = 10
+#: Characters of a name that are shown: the longest that most file systems take.
+_SHOWN = 255
 _ODD_MODES = {
     "L": "greyscale",
     "1": "greyscale",
@@ -26,10 +28,26 @@ _ODD_MODES = {
 }
 
 
+def is_image(path: Path, endings: Collection[str] = ENDINGS) -> bool:
+    """Whether a folder's entry is to be taken for an image: a file, or a link that leads nowhere,
+    which is told when it is to be read. Hidden ones are leavings of other programs."""
+    return (
+        path.suffix.lower() in endings
+        and not is_hidden(path)
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
+    )
+
+
+def is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
 def read(path: Path) -> Image.Image:
     """The whole image, its first frame where it has several. Raises StageError "bad-image", which
     names the file, for what cannot be read to its end."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise IsADirectoryError(0, "it is no file")
         with Image.open(path) as image:
             image.load()
             # Closed with the file; what stays is the pixels.
@@ -37,16 +55,16 @@ def read(path: Path) -> Image.Image:
             copy.info["odd"] = oddity(image)
             return copy
     except Exception as error:  # SyntaxError, ValueError and more, as the format likes
-        raise StageError("bad-image", f"{path} {_problem(error)}") from error
+        raise StageError("bad-image", f"{shown(path)} {problem_of(error)}") from error
 
 
-def _problem(error: Exception) -> str:
-    """What is wrong with a file, without its name."""
+def problem_of(error: Exception) -> str:
+    """What is wrong with a file that is to be an image, without its name."""
     if isinstance(error, UnidentifiedImageError):
         return "cannot be read as an image: it is none that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
-    return f"cannot be read as an image: {error}"
+    return f"cannot be read as an image: {shown(error)}"
 
 
 def oddity(image: Image.Image) -> str | None:
@@ -74,5 +92,13 @@ def count(things: Sequence[object]) -> str:
 
 def first_few(names: Sequence[str]) -> str:
     """Names of images, or what is wrong with them: as many as anybody reads."""
-    more = "; ..." if len(names) > _NAMED else ""
-    return "; ".join(names[:_NAMED]) + more
+    more = f"; and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return "; ".join(map(shown, names[:_NAMED])) + more
+
+
+def shown(name: object, most: int = _SHOWN) -> str:
+    """A name, or what a file says, as one line of a message has it: what cannot be printed
+    escaped, the middle of what is too long left out."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"

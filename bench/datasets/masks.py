@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.datasets.images import ENDINGS
+import numpy as np
+from PIL import Image
+
+from bench.datasets.images import is_image, problem_of, shown
 from bench.datasets.split import Listed
-from bench.errors import UsageError
+from bench.errors import StageError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: What a mask calls the pixels that do not count.
+IGNORED = 255
 #: Folders of images and of masks, as VOC calls them and as others do.
 _PAIRS = (("JPEGImages", "SegmentationClass"), ("images", "masks"))
 VOC = (
@@ -28,12 +34,37 @@ def folders_of(path: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def read(path: Path, images: Path, masks: Path) -> list[Listed]:
+def read(path: Path, images: Path, masks: Path, classes: int) -> list[Listed]:
     """Every mask with its image. Masks lead: VOC has many more images than masks."""
-    by_stem = {each.stem: each for each in images.iterdir() if each.suffix.lower() in ENDINGS}
-    found = sorted(each for each in masks.iterdir() if each.suffix.lower() == ".png")
+    by_stem = {each.stem: each for each in sorted(images.iterdir()) if is_image(each)}
+    found = sorted(each for each in masks.iterdir() if is_image(each, {".png"}))
     if lonely := next((each for each in found if each.stem not in by_stem), None):
         raise UsageError(f"--data {path}: the mask {lonely.name} has no image in {images.name}/")
     return [
-        Listed(by_stem[each.stem], by_stem[each.stem].name, {"mask": str(each)}) for each in found
+        Listed(
+            by_stem[each.stem],
+            by_stem[each.stem].name,
+            {"mask": str(each)},
+            each,
+            partial(_check, each, classes),
+        )
+        for each in found
     ]
+
+
+def _check(mask: Path, classes: int, image: Image.Image) -> None:
+    """Raise StageError "bad-image" for a mask that cannot be read, or is none of this image."""
+    try:
+        with Image.open(mask) as opened:
+            mode, pixels = opened.mode, np.array(opened)
+    except Exception as error:  # SyntaxError, ValueError and more, as with images
+        raise StageError("bad-image", f"{shown(mask)} {problem_of(error)}") from error
+    if mode not in ("L", "P"):
+        problem = f"is {mode}, a mask is grey or has a palette"
+    elif pixels.shape != image.size[::-1]:
+        problem = "is {1}x{0}, its image {2}x{3} pixels".format(*pixels.shape, *image.size)
+    elif (highest := pixels[pixels != IGNORED].max(initial=0)) >= classes:
+        problem = f"has class {highest}, the model's last one is {classes - 1}"
+    else:
+        return
+    raise StageError("bad-image", f"the mask {shown(mask)} {problem}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.datasets import classes, coco, masks
-from bench.datasets.images import ENDINGS
+from bench.datasets.images import is_hidden, is_image
 from bench.datasets.split import Folder, Listed
 from bench.errors import UsageError
 
@@ -92,7 +92,7 @@ def _wanted() -> str:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(each.suffix.lower() in ENDINGS for each in folder.iterdir())
+    return any(map(is_image, folder.iterdir()))
 
 
 def _classes(path: Path, model: Model) -> dict[str, Any]:
@@ -110,8 +110,9 @@ def _coco(path: Path, index: Path, model: Model) -> dict[str, Any]:
 
 
 def _masks(path: Path, images: Path, masked: Path, model: Model) -> dict[str, Any]:
-    listed = tuple(masks.read(path, images, masked))
-    return {"listed": listed, "classes": model.labels or masks.VOC, "stratum": _one_stratum}
+    names = model.labels or masks.VOC
+    listed = tuple(masks.read(path, images, masked, len(names)))
+    return {"listed": listed, "classes": names, "stratum": _one_stratum}
 
 
 def _one_stratum(_: Any) -> None:
@@ -119,8 +120,9 @@ def _one_stratum(_: Any) -> None:
 
 
 def _unlabelled(path: Path) -> tuple[Listed, ...]:
-    """All images in a folder and below."""
-    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in ENDINGS)
+    """All images in a folder and below, except in hidden folders."""
+    found = [each for each in sorted(path.rglob("*")) if is_image(each)]
+    found = [each for each in found if not any(map(is_hidden, each.relative_to(path).parents[:-1]))]
     if not found:
         raise UsageError(f"--calib {path} holds no images")
     return tuple(Listed(each, str(each.relative_to(path)), None) for each in found)
