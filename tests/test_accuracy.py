@@ -103,6 +103,33 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     assert [each.prediction[0] for each in seen] == [(i * 7) % 10 for i in range(80)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"garbage\n",
+        b"\xff\x00\xfe\n",
+        b"\n",
+        b"3\n",
+        b'["a", []]\n',
+        b'[2, [{"bad": 7}]]\n',
+        b"[99, []]\n",
+        b"[-1, []]\n",
+        b"[2, []]\n",
+    ],
+)
+def test_a_damaged_ledger_does_not_harm(tmp_path: Path, line: bytes) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        predict(tmp_path, samples(80), until=6, workers=1)
+    [path] = (tmp_path / "ledger").iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 6
+    path.write_bytes(b"".join([*lines[:2], line, *lines[3:]]))
+    for batches in (range(5, 9), range(1)):  # those after the damage may be kept, or made again
+        seen, ran = predict(tmp_path, samples(80), workers=1)
+        assert ran in batches
+        assert [each.prediction[0] for each in seen] == [(i * 7) % 10 for i in range(80)]
+
+
 def test_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     def broken() -> Any:
         raise StageError("bad-image", "b.png cannot be read")
@@ -175,6 +202,29 @@ def test_the_bootstrap_covers() -> None:
         [(low, high)] = stats.bootstrap(mean, 60, mean(np.ones(60)), repeats=300)
         hits += low <= 5 <= high
     assert hits >= 178
+
+
+def test_the_bootstrap_takes_the_bias_away() -> None:
+    """The number of different things is a third lower in every drawing; so is a plain percentile
+    interval, and all of it."""
+    [(low, high)] = stats.bootstrap(lambda w: [float((w > 0).sum())], 100, [100.0])
+    assert low < 100 < high
+    assert high - low < 20
+
+    def variance(weights: Any, values: Any) -> list[float]:
+        mean = np.average(values, weights=weights)
+        return [float(np.average((values - mean) ** 2, weights=weights))]
+
+    values = np.random.default_rng(0).uniform(0, 1, 5)
+    once = np.ones(5, int)
+    [(low, high)] = stats.bootstrap(
+        lambda w: variance(w, values), 5, variance(once, values), repeats=5000
+    )
+    # The drawings' mean is (n - 1) / n of the value: their bias is known.
+    rng = np.random.default_rng(0)
+    plain = [variance(rng.multinomial(5, np.full(5, 0.2)), values)[0] for _ in range(5000)]
+    moved = np.quantile(plain, [0.025, 0.975]) + variance(once, values)[0] / 5
+    assert (low, high) == pytest.approx(tuple(moved), abs=0.002)
 
 
 # Through the command line.

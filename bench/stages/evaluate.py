@@ -11,8 +11,7 @@ import msgspec
 
 from bench import __version__, datasets, plugins
 from bench.accuracy import figures, inference
-from bench.accuracy.inference import Seen
-from bench.accuracy.ledger import Ledger
+from bench.accuracy.ledger import Ledger, Seen
 from bench.cache import Cache, require_intact, versions
 from bench.check import REFERENCE
 from bench.datasets import images
