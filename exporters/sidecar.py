@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from bench import toml_file
+from bench.accuracy.classification import BACKGROUND
 from bench.errors import UsageError
 from bench.records import Decoder, Output, Preprocess, Task
 
@@ -80,10 +81,7 @@ def read(onnx: Path, outputs: int | None) -> Sidecar | None:
     channels = 1 if form.channels == "L" else 3
     _require(path, form, channels)
     if form.task == "classification" and outputs == 1001 and form.label_offset is None:
-        raise UsageError(
-            f"the sidecar {path}: the network has 1,001 outputs, so ImageNet's 1,000 classes and a "
-            "background: say label_offset = 1 where it comes first, label_offset = 0 where last"
-        )
+        raise UsageError(f"the sidecar {path}: {BACKGROUND}")
     if form.task == "classification" and outputs and (form.label_offset or 0) >= outputs:
         raise UsageError(
             f"the sidecar {path}: label_offset = {form.label_offset} leaves none of the network's "
@@ -108,6 +106,7 @@ def read(onnx: Path, outputs: int | None) -> Sidecar | None:
         strides=form.strides,
         score_threshold=form.score_threshold,
         nms_iou=form.nms_iou,
+        offset_assumed=form.label_offset is None and form.task == "classification" and not outputs,
     )
     labels = _labels(path, form.labels)
     if form.task == "classification" and outputs and not labels:
