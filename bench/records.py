@@ -65,14 +65,16 @@ class Preprocess:
 @dataclass(frozen=True, slots=True)
 class Output:
     """How the outputs of a network are read (`bench.accuracy.decoders`). `label_offset` is the
-    index of the first class: 1 where a background comes before it. `strides`, `score_threshold`
-    and `nms_iou` are for boxes that the network leaves undecided."""
+    index of the first class: 1 where a background comes before it; `offset_assumed` where nobody
+    said that there is none. `strides`, `score_threshold` and `nms_iou` are for boxes that the
+    network leaves undecided."""
 
     decoder: Decoder
     label_offset: int = 0
     strides: tuple[int, ...] = (8, 16, 32)
     score_threshold: float = 0.001
     nms_iou: float = 0.65
+    offset_assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

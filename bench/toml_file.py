@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -29,4 +30,14 @@ def read(path: Path, form: type[Form], what: str) -> Form:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{what} {path} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
-        raise UsageError(f"{what} {path}: {error}") from error
+        raise UsageError(f"{what} {path}: {error}{_allowed(str(error), form)}") from error
+
+
+def _allowed(problem: str, form: type[Any]) -> str:
+    """What a key may be, where it is one of a few words and the file has another."""
+    found = re.fullmatch(r"Invalid enum value .* - at `\$\.(\w+)`", problem)
+    hints = get_type_hints(form) if found else {}
+    kind = hints.get(found[1]) if found else None
+    words = [word for part in (kind, *get_args(kind)) for word in get_args(part)]
+    words = [word for word in words if isinstance(word, str)]
+    return f"; it is one of {', '.join(words)}" if words else ""

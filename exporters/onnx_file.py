@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,7 @@ class OnnxFile:
             task=None,
             inputs=onnx_graph.inputs(graph),
         )
-        *_, outputs = (None, *onnx_graph.output_shape(graph))
-        said = sidecar.read(path, outputs)
+        said = sidecar.read(path, _outputs(onnx_graph.output_shape(graph)))
         if said is None:
             return model
         _require_fit(path, model.inputs[0], said)
@@ -73,6 +73,13 @@ class OnnxFile:
 
     def dataset(self, model: Model) -> Dataset | None:
         return None
+
+
+def _outputs(shape: tuple[int | None, ...]) -> int | None:
+    """How many numbers an image an output of that shape has: 10 of [batch, 10], and of [batch, 10,
+    1, 1]; None where a size is free."""
+    sizes = [size for size in shape[1:] if size is not None]
+    return prod(sizes) if sizes and len(sizes) == len(shape) - 1 else None
 
 
 def _require_fit(path: Path, found: TensorSpec, said: sidecar.Sidecar) -> None:

@@ -19,23 +19,25 @@ score_threshold, nms_iou.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from bench import toml_file
+from bench.accuracy.classification import BACKGROUND
 from bench.errors import UsageError
 from bench.records import Decoder, Output, Preprocess, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What a network for a task usually gives.
-_USUAL: dict[Task, Decoder] = {
-    "classification": "scores",
-    "detection": "boxes",
-    "instance-segmentation": "boxes",
-    "segmentation": "class-map",
+#: What a network for a task may give, the usual one first.
+_DECODERS: dict[Task, tuple[Decoder, ...]] = {
+    "classification": ("scores",),
+    "detection": ("boxes", "yolox", "yolo", "detr"),
+    "instance-segmentation": ("boxes",),
+    "segmentation": ("class-map", "class-scores"),
 }
 
 
@@ -69,9 +71,9 @@ class Sidecar:
 
 
 def read(onnx: Path, outputs: int | None) -> Sidecar | None:
-    """What the file beside an ONNX file says, None where there is none. `outputs` is the last size
-    of the network's first output, where it is fixed. Raises UsageError with one sentence that names
-    the file."""
+    """What the file beside an ONNX file says, None where there is none. `outputs` is how many
+    numbers an image the network's first output has, where that is fixed. Raises UsageError with one
+    sentence that names the file."""
     path = onnx.with_suffix(".toml")
     if not path.is_file():
         return None
@@ -79,9 +81,11 @@ def read(onnx: Path, outputs: int | None) -> Sidecar | None:
     channels = 1 if form.channels == "L" else 3
     _require(path, form, channels)
     if form.task == "classification" and outputs == 1001 and form.label_offset is None:
+        raise UsageError(f"the sidecar {path}: {BACKGROUND}")
+    if form.task == "classification" and outputs and (form.label_offset or 0) >= outputs:
         raise UsageError(
-            f"the sidecar {path}: the network has 1,001 outputs, so ImageNet's 1,000 classes and a "
-            "background: say label_offset = 1 where it comes first, label_offset = 0 where last"
+            f"the sidecar {path}: label_offset = {form.label_offset} leaves none of the network's "
+            f"{outputs:,} outputs: it is the index of the first class, 0 or 1"
         )
     preprocess = Preprocess(
         height=form.size[0],
@@ -97,11 +101,12 @@ def read(onnx: Path, outputs: int | None) -> Sidecar | None:
         layout=form.layout,
     )
     output = Output(
-        form.output or _USUAL[form.task],
+        form.output or _DECODERS[form.task][0],
         label_offset=form.label_offset or 0,
         strides=form.strides,
         score_threshold=form.score_threshold,
         nms_iou=form.nms_iou,
+        offset_assumed=form.label_offset is None and form.task == "classification" and not outputs,
     )
     labels = _labels(path, form.labels)
     if form.task == "classification" and outputs and not labels:
@@ -110,11 +115,10 @@ def read(onnx: Path, outputs: int | None) -> Sidecar | None:
 
 
 def _require(path: Path, form: _Form, channels: int) -> None:
+    _require_numbers(path, form)
     for name in ("mean", "std"):
         if len(getattr(form, name)) not in (1, channels):
             raise UsageError(f"the sidecar {path}: {name} needs 1 number, or {channels}")
-    if min(form.std) <= 0 or form.scale <= 0:
-        raise UsageError(f"the sidecar {path}: std and scale have to be above 0")
     if (
         min(form.size) < 1
         or (form.label_offset or 0) < 0
@@ -126,6 +130,31 @@ def _require(path: Path, form: _Form, channels: int) -> None:
         )
     if form.resize == "crop" and (form.shorter_side or 0) < 1:
         raise UsageError(f'the sidecar {path}: resize = "crop" needs shorter_side = PIXELS')
+    allowed = _DECODERS[form.task]
+    if form.output is not None and form.output not in allowed:
+        raise UsageError(
+            f'the sidecar {path}: output = "{form.output}" does not go with task = "{form.task}", '
+            f"which has {', '.join(allowed)}"
+        )
+
+
+def _require_numbers(path: Path, form: _Form) -> None:
+    """TOML has nan and inf, and 1e999 is one."""
+    positive, share = (" above 0", lambda x: x > 0), (" from 0 to 1", lambda x: 0 <= x <= 1)
+    any_ = ("", lambda _: True)
+    for name, values, (words, fits) in (
+        ("mean", form.mean, any_),
+        ("std", form.std, positive),
+        ("scale", (form.scale,), positive),
+        ("pad", (form.pad,), any_),
+        ("score_threshold", (form.score_threshold,), share),
+        ("nms_iou", (form.nms_iou,), share),
+    ):
+        for value in values:
+            if not isfinite(value) or not fits(value):
+                raise UsageError(
+                    f"the sidecar {path}: {name} is {value}, it must be a finite number{words}"
+                )
 
 
 def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from PIL import Image
 
 from bench import stats
@@ -104,6 +106,33 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     assert [each.prediction[0] for each in seen] == [(i * 7) % 10 for i in range(80)]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"garbage\n",
+        b"\xff\x00\xfe\n",
+        b"\n",
+        b"3\n",
+        b'["a", []]\n',
+        b'[2, [{"bad": 7}]]\n',
+        b"[99, []]\n",
+        b"[-1, []]\n",
+        b"[2, []]\n",
+    ],
+)
+def test_a_damaged_ledger_does_not_harm(tmp_path: Path, line: bytes) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        predict(tmp_path, samples(80), until=6, workers=1)
+    [path] = (tmp_path / "ledger").iterdir()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 6
+    path.write_bytes(b"".join([*lines[:2], line, *lines[3:]]))
+    for batches in (range(5, 9), range(1)):  # those after the damage may be kept, or made again
+        seen, ran = predict(tmp_path, samples(80), workers=1)
+        assert ran in batches
+        assert [each.prediction[0] for each in seen] == [(i * 7) % 10 for i in range(80)]
+
+
 def test_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     def broken() -> Any:
         raise StageError("bad-image", "b.png cannot be read")
@@ -176,6 +205,29 @@ def test_the_bootstrap_covers() -> None:
         [(low, high)] = stats.bootstrap(mean, 60, mean(np.ones(60)), repeats=300)
         hits += low <= 5 <= high
     assert hits >= 178
+
+
+def test_the_bootstrap_takes_the_bias_away() -> None:
+    """The number of different things is a third lower in every drawing; so is a plain percentile
+    interval, and all of it."""
+    [(low, high)] = stats.bootstrap(lambda w: [float((w > 0).sum())], 100, [100.0])
+    assert low < 100 < high
+    assert high - low < 20
+
+    def variance(weights: Any, values: Any) -> list[float]:
+        mean = np.average(values, weights=weights)
+        return [float(np.average((values - mean) ** 2, weights=weights))]
+
+    values = np.random.default_rng(0).uniform(0, 1, 5)
+    once = np.ones(5, int)
+    [(low, high)] = stats.bootstrap(
+        lambda w: variance(w, values), 5, variance(once, values), repeats=5000
+    )
+    # The drawings' mean is (n - 1) / n of the value: their bias is known.
+    rng = np.random.default_rng(0)
+    plain = [variance(rng.multinomial(5, np.full(5, 0.2)), values)[0] for _ in range(5000)]
+    moved = np.quantile(plain, [0.025, 0.975]) + variance(once, values)[0] / 5
+    assert (low, high) == pytest.approx(tuple(moved), abs=0.002)
 
 
 # Through the command line.
@@ -322,3 +374,99 @@ def test_data_for_another_task(bench: Any, network: Path, tmp_path: Path) -> Non
     ran = bench("run", "-m", network, "--data", tmp_path, *RUN)
     assert ran.json["failure"]["kind"] == "usage"
     assert "other data are needed" in ran.json["failure"]["message"]
+
+
+def brightness(path: Path, classes: int | str = 3, *, dark: bool = True) -> Path:
+    """A network that says 3 means of its image, not a number where the image is black; every image
+    is, as it sees it, where not `dark`."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["a"]),
+        helper.make_node("Flatten", ["a"], ["b"]),
+        helper.make_node("Sub" if not dark else "Identity", ["b", "b"][: 1 + (not dark)], ["c"]),
+        helper.make_node("Div", ["c", "c"], ["d"]),
+        helper.make_node("Mul", ["b", "d"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", classes])],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    path.with_suffix(".toml").write_text('task = "classification"\nsize = [16, 16]\n')
+    return path
+
+
+def test_outputs_that_are_not_finite_are_wrong_and_told(bench: Any, tmp_path: Path) -> None:
+    network = brightness(tmp_path / "net.onnx")
+    data = tmp_path / "val"
+    data.mkdir()
+    for i in range(10):
+        Image.new(
+            "RGB", (16, 16), (0 if i < 4 else 200, 0 if i < 4 else 90, 0 if i < 4 else 30)
+        ).save(data / f"{i}.png")
+    (data / "val.txt").write_text("".join(f"{i}.png 0\n" for i in range(10)))
+    job = ["run", "-m", network, "--data", data, "--calibration", "0", *RUN]
+    ran = bench(*job).json
+    assert ran["accuracy"]["value"] == 60
+    assert ran["accuracy"]["metrics"]["top5"] == 60
+    [note] = [note for note in ran["notes"] if "not finite" in note]
+    assert note.startswith("4 images: the outputs are not finite, which counts as wrong: ")
+    assert any(f"{i}.png" in note for i in range(4))
+    strict = bench(*job, "--strict")
+    assert strict.status == 1
+    assert "4 images: the outputs are not finite" in strict.json["failure"]["message"]
+    (data / "val.txt").write_text("".join(f"{i}.png 0\n" for i in range(4)))
+    nothing = bench(*job).json["failure"]
+    assert nothing["kind"] == "wrong-output"
+    assert "4 images, and of none are the outputs finite" in nothing["message"]
+
+
+def test_scores_that_are_not_finite() -> None:
+    scores = np.zeros((4, 10))
+    scores[:, 3] = 1
+    scores[0, 5], scores[1, 5], scores[2] = np.nan, np.inf, -np.inf
+    scores[3, 5] = -np.inf  # the logarithm of a probability of 0
+    found = SCORER.predictions([scores], [(4, 4)] * 4)
+    assert [SCORER.broken(each) for each in found] == [1, 1, 1, 0]
+    assert found[3][0] == 3
+    assert SCORER.score(SCORER.table(found, [0, 0, 0, 3]))["top5"] == 25
+    assert SCORER.agreement(found, found) == 25
+
+
+@pytest.mark.parametrize(("said", "status"), [("", 1), ("label_offset = 1", 0)])
+def test_a_background_is_asked_for_where_the_classes_are_free(
+    bench: Any, tmp_path: Path, folder: Path, said: str, status: int
+) -> None:
+    network = write_network(tmp_path / "net.onnx", classes=1001)
+    free = onnx.load(network)
+    free.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "classes"
+    onnx.save(free, network)
+    network.with_suffix(".toml").write_text(f'task = "classification"\nsize = [16, 16]\n{said}')
+    ran = bench("run", "-m", network, "--data", folder, *RUN)
+    if not status:
+        assert ran.json["accuracy"]["n"] == 32
+        return
+    assert ran.status == status
+    assert ran.json["failure"]["kind"] == "wrong-output"
+    assert "1,001 outputs, so ImageNet's 1,000 classes" in ran.json["failure"]["message"]
+
+
+def test_a_background_that_was_denied_is_believed() -> None:
+    outputs = [np.eye(1001)[None, 1000]]
+    with refused(StageError, "1,001 outputs", "label_offset = 0 where last"):
+        ClassificationScorer(0, Output("scores", offset_assumed=True)).predictions(
+            outputs, [(4, 4)]
+        )
+    assert ClassificationScorer(0, Output("scores")).predictions(outputs, [(4, 4)])[0][0] == 1000
+    with refused(StageError, "label_offset = 2000 leaves none of 1,001 outputs"):
+        ClassificationScorer(0, Output("scores", label_offset=2000)).predictions(outputs, [(4, 4)])
+
+
+def test_data_of_another_network_are_told(bench: Any, network: Path, folder: Path) -> None:
+    index = folder / "val.txt"
+    index.write_text(index.read_text().replace(".png ", ".png 99"))
+    ran = bench("run", "-m", network, "--data", folder, "--calibration", "0", *RUN)
+    told = ran.json["failure"]["message"]
+    assert "the model has 10 outputs, the data classes up to 999: " in told

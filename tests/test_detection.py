@@ -227,6 +227,21 @@ def test_what_a_broken_network_says_is_no_box(decoder: str) -> None:
     assert np.isfinite(found.scores).all()
 
 
+def test_boxes_that_are_not_finite_are_counted() -> None:
+    boxes, scores = rows(4, 8, 3)
+    output = np.concatenate([centred(boxes), scores], axis=1)[None].repeat(3, axis=0)
+    output[1, 2, 5], output[1, 5, 1] = np.inf, np.nan
+    output[2] = np.nan
+    how = DetectionScorer(3, SQUASHED, Output("yolo", nms_iou=1.0))
+    found = how.predictions([output], [(64, 96)] * 3)
+    assert [how.broken(each) for each in found] == [0, 0.25, 1]
+    assert [len(each["boxes"]) for each in found] == [8, 6, 0]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    ready = [boxes, np.ones(8, np.int64), np.where(np.arange(8) < 2, np.inf, 0.5)]
+    (one,) = DetectionScorer(3, SQUASHED, Output("boxes")).predictions(ready, [(64, 96)])
+    assert (len(one["boxes"]), how.broken(one)) == (6, 0.25)
+
+
 WRONG: list[tuple[str, list[Any], str]] = [
     ("yolox", [np.zeros((1, 3549, 85))], "[batch, 126, 8]"),
     ("yolo", [np.zeros((1, 100, 85))], "[batch, boxes, 8] or [batch, 7, boxes]"),

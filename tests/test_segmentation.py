@@ -115,6 +115,18 @@ def test_scores_are_resized_before_the_best_is_chosen(channels_last: bool) -> No
     assert said(found).tolist() == [[0, 0, 0, 2, 2, 1, 1, 1]]
 
 
+def test_pixels_whose_scores_are_not_finite_have_no_class() -> None:
+    scores = np.zeros((2, CLASSES, 2, 2), np.float32)
+    scores[0, 1, 0, 0], scores[0, 3, 1, 1] = np.nan, np.inf
+    scores[1, 2] = 1
+    how = scorer(replace(SQUASHED, height=2, width=2), "class-scores")
+    found = how.predictions([scores], [(2, 2)] * 2)
+    assert said(found[0]).tolist() == [[NOTHING, 0], [0, NOTHING]]
+    assert [how.broken(each) for each in found] == [0.5, 0]
+    truths = [{"mask": np.zeros((2, 2), np.uint8)}]
+    assert how.score(how.table(found[:1], truths))["pixel accuracy"] == 50
+
+
 def test_a_class_before_the_first_is_nothing() -> None:
     (found,) = scorer(label_offset=1).predictions([np.arange(6).reshape(1, 2, 3)], [(3, 2)])
     assert said(found).tolist() == [[NOTHING, 0, 1], [2, 3, 4]]

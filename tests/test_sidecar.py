@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,10 @@ from bench.records import Output
 from exporters.onnx_file import OnnxFile
 from exporters.sidecar import read
 from tests.builders import refused
-from tests.conftest import write_network
+from tests.conftest import QUICK, write_network
 
 GOOD = 'task = "classification"\nsize = [16, 16]\n'
+DETECTION = GOOD.replace("classification", "detection")
 
 
 def sidecar(tmp_path: Path, text: str) -> Path:
@@ -79,6 +81,8 @@ def test_a_background_class_has_to_be_placed(tmp_path: Path) -> None:
         ("task =", "not TOML"),
         ("size = [16, 16]\n", "task"),
         ('task = "painting"\nsize = [16, 16]', "painting"),
+        ('task = "painting"\nsize = [16, 16]', "one of classification, detection, instance-"),
+        (GOOD + 'output = "yolov8"', "one of scores, boxes, yolox"),
         (GOOD + "colour = 3", "colour"),
         (GOOD + "mean = [1, 2]", "mean needs 1 number, or 3"),
         (GOOD + "std = [0]", "above 0"),
@@ -87,6 +91,18 @@ def test_a_background_class_has_to_be_placed(tmp_path: Path) -> None:
         (GOOD + "strides = []", "above 0"),
         (GOOD + 'resize = "crop"', "shorter_side"),
         (GOOD + 'labels = "none.txt"', "none.txt"),
+        (GOOD + "std = [1, nan, 1]", "std is nan, it must be a finite number above 0"),
+        (GOOD + "mean = [-inf]", "mean is -inf, it must be a finite number"),
+        (GOOD + "scale = inf", "scale is inf, it must be a finite number above 0"),
+        (GOOD + "scale = 1e999", "scale is inf, it must be a finite number above 0"),
+        (GOOD + "pad = nan", "pad is nan, it must be a finite number"),
+        (GOOD + "score_threshold = nan", "score_threshold is nan, it must be a finite number from"),
+        (GOOD + "nms_iou = inf", "nms_iou is inf, it must be a finite number from 0 to 1"),
+        (GOOD + "nms_iou = 1.5", "nms_iou is 1.5, it must be a finite number from 0 to 1"),
+        (GOOD + 'output = "yolox"', '"yolox" does not go with task = "classification", which has'),
+        (DETECTION + 'output = "scores"', "which has boxes, yolox, yolo, detr"),
+        (DETECTION + 'output = "class-map"', "which has boxes, yolox, yolo, detr"),
+        (GOOD + "label_offset = 10", "label_offset = 10 leaves none of the network's 10 outputs"),
         (GOOD.replace("[16, 16]", "[32, 16]"), "makes inputs of shape (3, 32, 16)"),
         (GOOD + 'channels = "L"', "makes inputs of shape (1, 16, 16)"),
         (GOOD + 'layout = "NHWC"', "makes inputs of shape (16, 16, 3)"),
@@ -95,3 +111,28 @@ def test_a_background_class_has_to_be_placed(tmp_path: Path) -> None:
 def test_a_bad_sidecar_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
     with refused(UsageError, "net.toml", words):
         OnnxFile().describe(str(sidecar(tmp_path, text)), "pretrained")
+
+
+def test_every_decoder_goes_with_its_task(tmp_path: Path) -> None:
+    for task, decoders in {
+        "classification": ["scores"],
+        "detection": ["boxes", "yolox", "yolo", "detr"],
+        "instance-segmentation": ["boxes"],
+        "segmentation": ["class-map", "class-scores"],
+    }.items():
+        for decoder in decoders:
+            text = GOOD.replace("classification", task) + f'output = "{decoder}"'
+            model = OnnxFile().describe(str(sidecar(tmp_path, text)), "pretrained")
+            assert model.output == Output(decoder)
+
+
+@pytest.mark.parametrize("line", ["std = [nan]", 'output = "yolox"'])
+def test_a_bad_sidecar_ends_its_own_job_alone(
+    bench: Any, tmp_path: Path, tiny_onnx: Path, line: str
+) -> None:
+    network = sidecar(tmp_path, GOOD + line)
+    ran = bench("run", "-m", network, "-m", tiny_onnx, "-t", "cpu-ort-fp32", *QUICK, "--json")
+    bad, good = ran.json
+    assert bad["failure"]["kind"] == "usage"
+    assert "net.toml" in bad["failure"]["message"]
+    assert good["failure"] is None

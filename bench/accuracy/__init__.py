@@ -31,6 +31,10 @@ class Scorer(Protocol):
         "wrong-output" for outputs that are not what the model's `Output` says.
         """
 
+    def broken(self, prediction: Any) -> float:
+        """The share (0 to 1) of what the network said of an image that is not finite. It is never
+        right."""
+
     def table(self, predictions: Sequence[Any], truths: Sequence[Any]) -> Any:
         """Predictions matched with the truth, once, in a form that `score` can weigh quickly."""
 

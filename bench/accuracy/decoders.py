@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,17 +30,20 @@ MOST = 100
 class Detections:
     """The boxes of one image, best first: `boxes` [N, 4] (x1, y1, x2, y2), `scores` [N], `classes`
     [N] as indices into the model's labels; `masks` [N, h, w] are probabilities over the whole input
-    of the network, None where it gives none."""
+    of the network, None where it gives none. `broken` is the share of what the network gave that
+    was dropped because it is not finite."""
 
     boxes: Floats
     scores: Floats
     classes: Ints
     masks: NDArray[np.float32] | None = None
+    broken: float = 0.0
 
     def take(self, chosen: Ints) -> Detections:
         """Only the boxes with these indices, in this order."""
         masks = None if self.masks is None else self.masks[chosen]
-        return Detections(self.boxes[chosen], self.scores[chosen], self.classes[chosen], masks)
+        left = self.boxes[chosen], self.scores[chosen], self.classes[chosen]
+        return Detections(*left, masks, self.broken)
 
 
 def decode(
@@ -107,7 +110,7 @@ def iou(a: Floats, b: Floats) -> Floats:
 def _of_image(found: Detections, place: Placement) -> Detections:
     """The best of the detections, from pixels of the input to those of the image."""
     best = found.take(np.argsort(-found.scores, kind="stable")[:MOST])
-    return Detections(place.to_image(best.boxes), best.scores, best.classes, best.masks)
+    return replace(best, boxes=place.to_image(best.boxes))
 
 
 def _boxes(
@@ -136,7 +139,7 @@ def _boxes(
     )
     finite = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
     objects = (found.classes >= 0) & finite
-    return [found.take(np.flatnonzero(objects))]
+    return [replace(found, broken=_broken(finite)).take(np.flatnonzero(objects))]
 
 
 def _yolox(
@@ -157,6 +160,7 @@ def _yolox(
         # A network that was quantized badly may say any size: it has to remain a number.
         sizes = np.exp(np.minimum(row[:, 2:4], 80)) * strides
         boxes = _corners(np.concatenate([centres, sizes], axis=1))
+        boxes[~np.isfinite(row[:, 2:4]).all(axis=1)] = np.nan
         found.append(_apart(boxes, row[:, 4:5] * row[:, 5:], how))
     return found
 
@@ -199,6 +203,7 @@ def _detr(
     boxes = _corners(pair[1].astype(np.float64)) * np.array(canvas * 2)
     if logits.shape[2] == columns:
         scores = (1 + np.tanh(logits / 2)) / 2  # the sigmoid, without overflow
+        scores[logits == np.inf] = np.nan
     else:
         powers = np.exp(logits - logits.max(axis=2, keepdims=True))
         scores = (powers / powers.sum(axis=2, keepdims=True))[:, :, :-1]
@@ -219,10 +224,14 @@ def _every(boxes: Floats, scores: Floats, how: Output) -> Detections:
     More than one class a box: mAP asks how well each class alone is ranked. With its best class
     only, YOLOX-Nano has 34.7 mAP on 64 images of COCO instead of 35.0.
     """
-    finite = np.isfinite(boxes).all(axis=1, keepdims=True)
     objects = scores[:, how.label_offset :]
-    rows, classes = np.nonzero((objects > how.score_threshold) & finite)
-    return Detections(boxes[rows], objects[rows, classes], classes)
+    finite = np.isfinite(np.concatenate([boxes, objects], axis=1)).all(axis=1)
+    rows, classes = np.nonzero((objects > how.score_threshold) & finite[:, None])
+    return Detections(boxes[rows], objects[rows, classes], classes, broken=_broken(finite))
+
+
+def _broken(finite: NDArray[np.bool_]) -> float:
+    return float(1 - finite.mean()) if finite.size else 0.0
 
 
 def _apart(boxes: Floats, scores: Floats, how: Output) -> Detections:

@@ -59,7 +59,8 @@ class DetectionScorer:
     model's labels.
 
     A prediction is {"boxes": [[x, y, width, height], ...], "scores": [...], "classes": [...]}, best
-    first, and "masks": [COCO's run lengths, ...]. A truth is {"size": [width, height], "boxes":
+    first, "masks": [COCO's run lengths, ...], and "broken", the share of boxes that were dropped
+    because they are not finite, where there are. A truth is {"size": [width, height], "boxes":
     [...], "classes": [...], "crowd": [0 or 1, ...], "areas": [...]}, and "masks": [polygons or run
     lengths, ...]. Boxes are in pixels of the image, classes are indices into the model's labels.
     """
@@ -91,9 +92,14 @@ class DetectionScorer:
             "scores": found.scores.round(5).tolist(),
             "classes": found.classes.tolist(),
         }
+        if found.broken:
+            prediction["broken"] = found.broken
         if self.masks and found.masks is not None:
             prediction["masks"] = [_encoded(place.bilinear(mask) > 0.5) for mask in found.masks]
         return prediction
+
+    def broken(self, prediction: Mapping[str, Any]) -> float:
+        return float(prediction.get("broken", 0))
 
     def table(self, predictions: Sequence[Any], truths: Sequence[Any]) -> Matches:
         """Matched by pycocotools, which is what everybody's figures come from.

@@ -68,6 +68,9 @@ def accuracy(
             return score, score - how.score(theirs, weights)[metric]
 
         interval, change = stats.bootstrap(drawn, len(truths), (value, value - before))
+        # Moved by their bias, they may leave what is possible.
+        interval = max(0.0, interval[0]), min(100.0, interval[1])
+        change = max(-100.0, change[0]), min(100.0, change[1])
     return Accuracy(
         task=model.task,
         metric=metric,

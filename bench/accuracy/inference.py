@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from bench.accuracy.ledger import Ledger
+from bench.accuracy.ledger import Ledger, Seen
 from bench.check import fixed_batch, outputs
 from bench.errors import StageError
 from bench.machine import usable_threads
@@ -37,15 +37,6 @@ BATCH = 8
 MOST_SESSIONS = 8
 
 
-class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one image: its prediction, or why there is none (`bad`); `odd` is what is not
-    ordinary about it."""
-
-    prediction: Any = None
-    bad: str | None = None
-    odd: str | None = None
-
-
 def predict(
     open_sessions: Open,
     samples: Sequence[Sample],
@@ -61,6 +52,9 @@ def predict(
     artifact; `on_images` hears how many images are done, and how many were before."""
     batch = fixed_batch(model) or BATCH
     chunks = [samples[i : i + batch] for i in range(0, len(samples), batch)]
+    for number in list(ledger.done):
+        if number not in range(len(chunks)) or len(ledger.done[number]) != len(chunks[number]):
+            del ledger.done[number]  # damaged, and yet legible
     missing = [number for number in range(len(chunks)) if number not in ledger.done]
     workers = workers or usable_threads()
     sessions = sessions or max(1, min(workers, MOST_SESSIONS, len(missing)))
@@ -86,8 +80,7 @@ def predict(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    rows = [row for number in range(len(chunks)) for row in ledger.done[number]]
-    return msgspec.convert(rows, list[Seen])
+    return [row for number in range(len(chunks)) for row in ledger.done[number]]
 
 
 def _batch(
@@ -96,8 +89,8 @@ def _batch(
     free: SimpleQueue[Session],
     how: Scorer,
     model: Model,
-) -> list[Any]:
-    """What becomes of the images of one batch, as plain values."""
+) -> list[Seen]:
+    """What becomes of the images of one batch."""
     assert model.preprocess is not None
     seen: list[dict[str, Any]] = [{} for _ in chunk]
     arrays, sizes, rows = [], [], []
@@ -118,7 +111,7 @@ def _batch(
         feed = {model.inputs[0].name: np.stack(arrays).astype(model.inputs[0].dtype, copy=False)}
         for i, prediction in zip(rows, how.predictions(_run(free, feed), sizes), strict=True):
             seen[i]["prediction"] = prediction
-    return seen
+    return msgspec.convert(seen, list[Seen])
 
 
 def _run(free: SimpleQueue[Session], feed: dict[str, Array]) -> list[Array]:

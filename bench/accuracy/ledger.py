@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -13,29 +12,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one image: its prediction, or why there is none (`bad`); `odd` is what is not
+    ordinary about it."""
+
+    prediction: Any = None
+    bad: str | None = None
+    odd: str | None = None
+
+
 class Ledger:
-    """One JSON line a batch: its number and its predictions. A line that was cut off by a crash is
-    left out, and so made again."""
+    """One JSON line a batch: its number and what became of its images. From the first line on that
+    cannot be read (cut off by a crash, or damaged) all are dropped, and so made again."""
 
     def __init__(self, folder: Path, key: Any, *, fresh: bool = False) -> None:
         name = hashlib.sha256(msgspec.json.encode(key, order="deterministic")).hexdigest()[:32]
         self._path = folder / f"{name}.jsonl"
         self._lock = Lock()
-        self.done: dict[int, Any] = {}
+        self.done: dict[int, list[Seen]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         if fresh:
             self.remove()
         if not self._path.exists():
             return
         lines = self._path.read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        for line in whole:
-            number, predictions = json.loads(line)
+        whole: list[bytes] = []
+        for line in lines:
+            try:
+                number, predictions = msgspec.json.decode(line, type=tuple[int, list[Seen]])
+            except (msgspec.DecodeError, ValueError):  # the latter for bytes that are no text
+                break
+            if not line.endswith(b"\n"):
+                break
+            whole.append(line)
             self.done[number] = predictions
         if whole != lines:
             self._path.write_bytes(b"".join(whole))
 
-    def add(self, number: int, predictions: Any) -> None:
+    def add(self, number: int, predictions: list[Seen]) -> None:
         """Keep the predictions of a batch. May be called by several threads."""
         with self._lock, self._path.open("ab") as file:
             file.write(msgspec.json.encode([number, predictions]) + b"\n")

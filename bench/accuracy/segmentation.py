@@ -33,8 +33,9 @@ class SegmentationScorer:
     """`classes` is the number of the model's labels.
 
     A prediction is the class of each pixel of the image: {"shape": [height, width], "zlib": base64
-    of the compressed bytes}. A truth is {"mask": an array [height, width], or the path of an image
-    whose pixels are classes}; 255 does not count.
+    of the compressed bytes}, and "broken", the share of pixels whose scores are not finite, where
+    there are: they have no class. A truth is {"mask": an array [height, width], or the path of an
+    image whose pixels are classes}; 255 does not count.
     """
 
     metrics: tuple[str, ...] = ("mIoU", "pixel accuracy")
@@ -58,12 +59,19 @@ class SegmentationScorer:
         found = []
         for row, size in zip(rows, sizes, strict=False):  # the batch may be filled up
             place = placed(size, self.preprocess)
-            whole = place.nearest(row).astype(np.int64) if row.ndim == 2 else _best(row, place)
+            if row.ndim == 2:
+                whole = place.nearest(row).astype(np.int64)
+                finite = np.ones(whole.shape, bool)
+            else:
+                whole, finite = _best(row, place)
             unknown = whole[(whole < 0) | (whole >= self.classes + offset)]
             if unknown.size:
                 last = self.classes + offset - 1
                 raise wrong(outputs, f"class {unknown[0]} is among them, 0 to {last} were expected")
-            found.append(_packed(np.where(whole < offset, NOTHING, whole - offset)))
+            nothing = (whole < offset) | ~finite
+            found.append(_packed(np.where(nothing, NOTHING, whole - offset)))
+            if not finite.all():
+                found[-1]["broken"] = float(1 - finite.mean())
         return found
 
     def _class_maps(self, outputs: Sequence[Array]) -> Array:
@@ -83,6 +91,9 @@ class SegmentationScorer:
         if found.ndim == 4 and found.shape[3] == columns:
             return np.moveaxis(found, 3, 1).astype(np.float32)
         raise wrong(outputs, f"[batch, {columns}, height, width] was expected of the first")
+
+    def broken(self, prediction: Mapping[str, Any]) -> float:
+        return float(prediction.get("broken", 0))
 
     def table(self, predictions: Sequence[Any], truths: Sequence[Any]) -> NDArray[np.int64]:
         """Pixels of each image and class that are right, that are of that class, and that are said
@@ -138,15 +149,24 @@ class SegmentationScorer:
         return 100 * alike / total
 
 
-def _best(scores: NDArray[np.float32], place: Placement) -> NDArray[np.int64]:
+def _best(
+    scores: NDArray[np.float32], place: Placement
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The class with the highest score at each pixel of the image, from scores [C, h, w] over the
-    input. A class after the other: all scores of a large image do not fit into a small board."""
-    best, classes = place.bilinear(scores[0]), np.zeros(place.image[::-1], np.int64)
-    for index in range(1, len(scores)):
-        plane = place.bilinear(scores[index])
+    input, and whether all those that it is mixed of are finite. A class after the other: all scores
+    of a large image do not fit into a small board."""
+    usable = np.isfinite(scores).all(axis=0)
+    whole, nothing = bool(usable.all()), np.zeros(usable.shape, np.float32)
+    best = np.full(place.image[::-1], -np.inf, np.float32)
+    classes = np.zeros(best.shape, np.int64)
+    for index in range(len(scores)):
+        given: NDArray[np.float32] = scores[index]
+        if not whole:
+            given = np.where(usable, given, nothing)
+        plane = place.bilinear(given)
         classes[plane > best] = index
         best = np.maximum(best, plane)
-    return classes
+    return classes, place.bilinear(usable.astype(np.float32)) == 1
 
 
 def _mask(truth: Mapping[str, Any]) -> Map:

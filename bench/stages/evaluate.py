@@ -11,8 +11,7 @@ import msgspec
 
 from bench import __version__, datasets, plugins
 from bench.accuracy import figures, inference
-from bench.accuracy.inference import Seen
-from bench.accuracy.ledger import Ledger
+from bench.accuracy.ledger import Ledger, Seen
 from bench.cache import Cache, require_intact, versions
 from bench.check import REFERENCE
 from bench.datasets import images
@@ -24,6 +23,7 @@ from bench.timing import stopclock
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bench.accuracy import Scorer
     from bench.contracts import Sample
     from bench.records import Artifact, Target
     from bench.teller import Teller
@@ -80,13 +80,22 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
 
     wanted = seen_by(request.exported, REFERENCE)
     found = seen_by(request.built, job.target)
-    notes = [*dataset.notes, *_notes(strangers, known, found)]
+    notes = [
+        *dataset.notes,
+        *_notes(strangers, known, found, len(dataset.classes), samples),
+        *_broken(how, known, found, "outputs"),
+    ]
+    if wanted != found:
+        notes += _broken(how, known, wanted, "outputs of the fp32 reference")
     if notes and job.data.strict:
         raise StageError("bad-data", f"--strict: {notes[0]}")
     left = [i for i, each in enumerate(found) if not each.bad]
     if not left:
         why = f": {notes[0]}" if notes else ""
         raise StageError("no-data", f"{dataset.name} has no image to evaluate on{why}")
+    if all(how.broken(found[i].prediction) == 1 for i in left):
+        count = images.count(left)
+        raise StageError("wrong-output", f"{count}, and of none are the outputs finite")
     result = figures.accuracy(
         how,
         model,
@@ -112,11 +121,20 @@ def _in_range(samples: Sequence[Sample], classes: int) -> tuple[list[Sample], li
     return known, strangers
 
 
-def _notes(strangers: Sequence[str], samples: Sequence[Sample], seen: Sequence[Seen]) -> list[str]:
+def _notes(
+    strangers: Sequence[str],
+    samples: Sequence[Sample],
+    seen: Sequence[Seen],
+    classes: int,
+    asked: Sequence[Sample],
+) -> list[str]:
     """What was left out, and what is odd, with the first few names."""
     notes = []
     if strangers:
         which = images.first_few(strangers)
+        if 2 * len(strangers) > len(asked):  # the data are another network's
+            last = max(each.truth for each in asked)
+            which = f"the model has {classes:,} outputs, the data classes up to {last:,}: {which}"
         notes.append(f"{images.count(strangers)} left out, labels out of range: {which}")
     if bad := [each.bad for each in seen if each.bad]:
         notes.append(f"{images.count(bad)} left out: {images.first_few(bad)}")
@@ -126,6 +144,21 @@ def _notes(strangers: Sequence[str], samples: Sequence[Sample], seen: Sequence[S
         ]
         notes.append(f"{images.count(names)} {kind}, converted: {images.first_few(names)}")
     return notes
+
+
+def _broken(how: Scorer, samples: Sequence[Sample], seen: Sequence[Seen], what: str) -> list[str]:
+    """The images of which not all that the network said is finite, which is never right."""
+    names = [
+        sample.name
+        for sample, each in zip(samples, seen, strict=True)
+        if not each.bad and how.broken(each.prediction)
+    ]
+    if not names:
+        return []
+    return [
+        f"{images.count(names)}: the {what} are not finite, which counts as wrong: "
+        f"{images.first_few(names)}"
+    ]
 
 
 def _subset(evaluated: Sequence[Sample]) -> str:
