@@ -42,9 +42,51 @@ class _Instances(msgspec.Struct):
     categories: list[_Category]
 
 
-def index_of(path: Path) -> list[Path]:
-    """The JSON files of a folder that may be COCO's: in it, or in `annotations`."""
-    return sorted([*path.glob("*.json"), *(path / "annotations").glob("instances*.json")])
+class _Keys(msgspec.Struct):
+    """What tells a COCO file of instances from other JSON, and from captions."""
+
+    images: msgspec.Raw
+    annotations: msgspec.Raw
+    categories: msgspec.Raw
+
+
+class _Name(msgspec.Struct):
+    file_name: str
+
+
+class _Names(msgspec.Struct):
+    images: list[_Name]
+
+
+def indices(path: Path) -> tuple[list[Path], list[Path]]:
+    """The JSON files of a folder that are COCO's, or are called so: in it, or in `annotations`. Of
+    several, the one whose images are there. And the JSON files that are something else."""
+    named = sorted((path / "annotations").glob("instances*.json"))
+    inside = [each for each in sorted(path.glob("*.json")) if each.is_file()]
+    others = [each for each in inside if not _is_instances(each)]
+    found = [*(each for each in inside if each not in others), *named]
+    if len(found) > 1:
+        found = [each for each in found if _has_images(path, each)] or found
+    return found, others
+
+
+def _is_instances(index: Path) -> bool:
+    if index.name.startswith("instances"):  # one that is broken is to be told
+        return True
+    try:
+        msgspec.json.decode(index.read_bytes(), type=_Keys)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _has_images(path: Path, index: Path) -> bool:
+    """Whether any of its first images is there."""
+    try:
+        names = msgspec.json.decode(index.read_bytes(), type=_Names).images
+    except msgspec.MsgspecError:
+        return False
+    return _folder(path, index, [each.file_name for each in names]) is not None
 
 
 def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:
@@ -77,7 +119,7 @@ def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], 
             what = "image" if each.image_id not in truths else "category"
             raise UsageError(f"{index}: an annotation names an {what} that is not listed")
         of_image[each.image_id].append(each)
-    folder = _folder(path, index, found.images)
+    folder = _folder(path, index, [image.file_name for image in found.images]) or path
     return [
         Listed(
             folder / image.file_name,
@@ -102,10 +144,10 @@ def _boxes(annotations: Sequence[_Annotation], order: dict[int, int]) -> dict[st
     return boxes
 
 
-def _folder(path: Path, index: Path, images: Sequence[_Image]) -> Path:
+def _folder(path: Path, index: Path, names: Sequence[str]) -> Path | None:
     """Where the images lie: the folder itself, `images`, or one named like the index
-    (instances_val2017.json: val2017)."""
-    first = images[0].file_name if images else ""
-    named = index.stem.removeprefix("instances_")
-    places = [path / named, path / "images", path / "images" / named, path]
-    return next((place for place in places if (place / first).is_file()), places[0])
+    (instances_val2017.json: val2017). None where none of the first ones is in any of them."""
+    named = path / index.stem.removeprefix("instances_")
+    places = [named, path / "images", path / "images" / named.name, path]
+    there = (place for place in places if any((place / name).is_file() for name in names[:100]))
+    return next(there, None)
