@@ -478,3 +478,53 @@ def test_a_label_that_is_no_class(tmp_path: Path, label: str) -> None:
         open_folder(tmp_path, ANTS_AND_BEES, Data())
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
+
+
+MASKED = [[1, 1, 4, 1, 4, 4]]
+RUNS = {"size": [6, 8], "counts": [10, 2, 36]}
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "words"),
+    [
+        (None, "is missing"),
+        ([], "is missing"),
+        ("a shape", "neither polygons nor run lengths"),
+        (7, "neither polygons nor run lengths"),
+        ([1, 2, 3, 4, 5, 6], "no list of polygons"),
+        ([[1, 1, 4, 4]], "no list of polygons"),
+        ([[1, 1, 4, 1, 4, "4"]], "no list of polygons"),
+        ({"size": [8, 6], "counts": [48]}, "[8, 6], its image of [6, 8]"),
+        ({"size": [6, 8], "counts": [47]}, "other than 48 pixels"),
+        ({"size": [6, 8]}, "no run lengths"),
+    ],
+)
+def test_an_object_without_a_sane_mask_is_named(
+    tmp_path: Path, segmentation: Any, words: str
+) -> None:
+    masker = replace(DETECTOR, task="instance-segmentation")
+    boxes = [
+        {"id": 40 + i, "image_id": 10 + i, "category_id": 7, "bbox": [1, 1, 2, 3]} for i in range(3)
+    ]
+    shapes = zip(boxes, (MASKED, RUNS, segmentation), strict=True)
+    root = coco(tmp_path, annotations=[{**box, "segmentation": shape} for box, shape in shapes])
+    with refused(StageError, "instances_val2017.json", "annotation 42", words):
+        open_folder(root, masker, Data())
+    # Boxes do not need them.
+    assert len(open_folder(root, DETECTOR, Data()).test) == 4
+    good = [{**box, "segmentation": MASKED} for box in boxes]
+    found = open_folder(coco(tmp_path / "good", annotations=good), masker, Data())
+    assert all("masks" in sample.truth for sample in found.test)
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "val.txt").write_text(f"{'x' * 5000}.png 0\na.png 1\n")
+    [long, short] = sorted(
+        open_folder(tmp_path, ANTS_AND_BEES, Data()).test, key=lambda sample: -len(sample.name)
+    )
+    assert short.load().size == (8, 6)
+    with pytest.raises(StageError) as caught:
+        long.load()
+    assert "too long" in str(caught.value)
+    assert len(str(caught.value)) < 400

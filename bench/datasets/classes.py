@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.datasets.images import is_hidden, is_image, shown
+from bench.datasets.images import is_file, is_hidden, is_image, shown
 from bench.datasets.split import Listed
 from bench.errors import UsageError
 
@@ -54,7 +54,7 @@ def names_files(path: Path, index: Path) -> bool:
     """Whether a list is of files that are in the folder: any of its first ones, whatever else its
     lines say. Raises UsageError where it cannot be read."""
     names = [words[0] for line in _lines(index) if (words := line.strip().rsplit(maxsplit=1))]
-    return any(_file(path, name).is_file() for name in names[:100])
+    return any(is_file(_file(path, name)) for name in names[:100])
 
 
 def _lines(index: Path) -> list[str]:
@@ -68,7 +68,7 @@ def _lines(index: Path) -> list[str]:
 
 def _file(path: Path, name: str) -> Path:
     inside = path / "val" if (path / "val").is_dir() else path
-    return path / name if (path / name).is_file() else inside / name
+    return path / name if is_file(path / name) else inside / name
 
 
 def from_subfolders(path: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bench.datasets.images import is_file, shown
 from bench.datasets.split import Listed
-from bench.errors import UsageError
+from bench.errors import StageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ class _Annotation(msgspec.Struct):
     area: float | None = None
     iscrowd: int = 0
     segmentation: Any = None
+    id: Any = None
 
 
 class _Instances(msgspec.Struct):
@@ -89,9 +91,11 @@ def _has_images(path: Path, index: Path) -> bool:
     return _folder(path, index, [each.file_name for each in names]) is not None
 
 
-def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:
+def read(
+    path: Path, index: Path, labels: Sequence[str], *, masks: bool = False
+) -> tuple[list[Listed], list[str]]:
     """Every image with its boxes, and the names of the classes in order: the model's own where
-    they are the same ones, else by category id."""
+    they are the same ones, else by category id. With `masks` every object needs one."""
     try:
         found = msgspec.json.decode(index.read_bytes(), type=_Instances)
     except msgspec.MsgspecError as error:
@@ -118,6 +122,11 @@ def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], 
         if each.image_id not in truths or each.category_id not in order:
             what = "image" if each.image_id not in truths else "category"
             raise UsageError(f"{index}: an annotation names an {what} that is not listed")
+        if masks and (problem := _of_mask(each.segmentation, *truths[each.image_id]["size"])):
+            raise StageError(
+                "bad-data",
+                f"{index}: the segmentation of annotation {shown(each.id, 60)} {problem}",
+            )
         of_image[each.image_id].append(each)
     folder = _folder(path, index, [image.file_name for image in found.images]) or path
     return [
@@ -128,6 +137,32 @@ def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], 
         )
         for image in found.images
     ], names
+
+
+def _of_mask(segmentation: Any, width: int, height: int) -> str | None:
+    """What is wrong with an object's mask, in a few words: polygons, or run lengths."""
+    if not segmentation:
+        return "is missing: its objects need a mask each"
+    if isinstance(segmentation, list):
+        sane = all(
+            isinstance(polygon, list)
+            and len(polygon) >= 6
+            and len(polygon) % 2 == 0
+            and all(type(number) in (int, float) for number in polygon)
+            for polygon in segmentation
+        )
+        return None if sane else "is no list of polygons of at least 3 points: x, y, x, y, ..."
+    if not isinstance(segmentation, dict):
+        return f"is {shown(repr(segmentation), 60)}, neither polygons nor run lengths"
+    if segmentation.get("size") != [height, width]:
+        size = shown(segmentation.get("size"), 60)
+        return f"is of the size {size}, its image of [{height}, {width}] (height, width)"
+    counts = segmentation.get("counts")
+    if isinstance(counts, list):
+        whole = all(type(count) is int and count >= 0 for count in counts)
+        good = whole and sum(counts) == width * height
+        return None if good else f"has run lengths of other than {width * height} pixels"
+    return None if isinstance(counts, str) and counts else "has no run lengths (counts)"
 
 
 def _boxes(annotations: Sequence[_Annotation], order: dict[int, int]) -> dict[str, Any]:
@@ -149,5 +184,5 @@ def _folder(path: Path, index: Path, names: Sequence[str]) -> Path | None:
     (instances_val2017.json: val2017). None where none of the first ones is in any of them."""
     named = path / index.stem.removeprefix("instances_")
     places = [named, path / "images", path / "images" / named.name, path]
-    there = (place for place in places if any((place / name).is_file() for name in names[:100]))
+    there = (place for place in places if any(is_file(place / name) for name in names[:100]))
     return next(there, None)
