@@ -35,8 +35,8 @@ _TASKS: dict[str, tuple[Task, ...]] = {
 
 def open_folder(path: Path, model: Model, asked: Data) -> Folder:
     """The labelled images in a folder, for a model. Raises UsageError for a folder that is none of
-    the known forms, or more than one, or not for the model's task; StageError "bad-data" for an object whose mask
-    cannot be used."""
+    the known forms, or more than one, or not for the model's task; StageError "bad-data"
+    for an object whose mask cannot be used."""
     try:
         form, read = _recognised(path)
         if model.task and model.task not in _TASKS[form]:
