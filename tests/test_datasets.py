@@ -121,7 +121,8 @@ def test_what_is_two_things_is_refused(tmp_path: Path) -> None:
     with refused(UsageError, "ambiguous", "COCO", "masks/"):
         open_folder(root, DETECTOR, Data())
     other = coco(tmp_path / "two")
-    (other / "more.json").write_text("{}")
+    (other / "more.json").write_bytes((other / "instances_val2017.json").read_bytes())
+    paint(other / "images" / "0.jpg")
     with refused(UsageError, "ambiguous", "more.json"):
         open_folder(other, DETECTOR, Data())
 
@@ -401,3 +402,129 @@ def test_ten_are_named_and_the_others_counted() -> None:
     assert images.first_few(names) == "; ".join(names[:10]) + "; and 1,200 more"
     assert images.first_few(["a\n\x1bb.png", "x" * 1000]).startswith("a\\n\\x1bb.png; xxx")
     assert len(images.first_few(["x" * 1000])) == 255
+
+
+ANTS_AND_BEES = replace(CLASSIFIER, labels=("ant", "bee"))
+
+
+def sorted_images(root: Path) -> Path:
+    for name in ("ant", "bee"):
+        paint(root / name / f"{name}.png")
+    return root
+
+
+def names(found: Folder) -> list[str]:
+    return sorted(sample.name for sample in found.test)
+
+
+def test_what_lies_about_does_not_change_what_a_folder_is(tmp_path: Path) -> None:
+    root = sorted_images(tmp_path / "val")
+    (tmp_path / "val.txt").write_bytes(b"./images/1.jpg\n\xff")
+    (root / "class_index.json").write_text('{"0": ["n01440764", "tench"]}')
+    (root / "broken.json").write_text("{")
+    (root / "captions.json").write_text('{"images": [], "annotations": []}')
+    for hidden in (".cache", "__MACOSX"):
+        paint(root / hidden / "a.png")
+    paint(root / "ant" / "._ant.png")
+    assert names(open_folder(root, ANTS_AND_BEES, Data())) == ["ant/ant.png", "bee/bee.png"]
+
+
+def test_what_is_no_list_of_the_folder_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    paint(root / "val" / "a.png")
+    for text, words in (("", "names no image"), ("b.png 0\n", "names no image")):
+        (root / "val.txt").write_text(text)
+        for folder in (root, root / "val"):
+            with refused(UsageError, root / "val.txt", words):
+                open_folder(folder, ANTS_AND_BEES, Data())
+    (root / "val.txt").write_bytes("a.png 0\n".encode("utf-16"))
+    (root / "val" / "class_index.json").write_text("{}")
+    with refused(UsageError, root / "val.txt", "is not UTF-8", "class_index.json is no COCO"):
+        open_folder(root / "val", ANTS_AND_BEES, Data())
+    with refused(UsageError, root / "val.txt", "is not UTF-8"):
+        open_folder(root, ANTS_AND_BEES, Data())
+    (root / "val.txt").write_text("a.png\n")
+    with refused(UsageError, root / "val.txt", "line 1"):
+        open_folder(root, ANTS_AND_BEES, Data())
+
+
+def test_cocos_own_layout(tmp_path: Path) -> None:
+    root = coco(tmp_path)
+    (root / "annotations").mkdir()
+    text = (root / "instances_val2017.json").read_text()
+    (root / "instances_val2017.json").rename(root / "annotations" / "instances_val2017.json")
+    train = text.replace(".jpg", ".png")
+    (root / "annotations" / "instances_train2017.json").write_text(train)
+    (root / "val2017" / "0.jpg").unlink()
+    found = open_folder(root, DETECTOR, Data())
+    assert names(found) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert found.test[0].truth["boxes"]
+
+
+def test_a_list_that_begins_with_a_mark(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "val.txt").write_text("a.png 1\n", encoding="utf-8-sig")
+    found = open_folder(tmp_path, ANTS_AND_BEES, Data())
+    assert [(sample.name, sample.truth) for sample in found.test] == [("a.png", 1)]
+
+
+@pytest.mark.parametrize("label", ["9" * 5000, "-1", "n01440764", "1.0", "\x1b[31m"])
+def test_a_label_that_is_no_class(tmp_path: Path, label: str) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "val.txt").write_text(f"a.png 1\nb.png {label}\n")
+    with refused(UsageError, "line 2", "CLASS is a number, counted from 0; found '"):
+        open_folder(tmp_path, ANTS_AND_BEES, Data())
+    with pytest.raises(UsageError) as caught:
+        open_folder(tmp_path, ANTS_AND_BEES, Data())
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()
+
+
+MASKED = [[1, 1, 4, 1, 4, 4]]
+RUNS = {"size": [6, 8], "counts": [10, 2, 36]}
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "words"),
+    [
+        (None, "is missing"),
+        ([], "is missing"),
+        ("a shape", "neither polygons nor run lengths"),
+        (7, "neither polygons nor run lengths"),
+        ([1, 2, 3, 4, 5, 6], "no list of polygons"),
+        ([[1, 1, 4, 4]], "no list of polygons"),
+        ([[1, 1, 4, 1, 4, "4"]], "no list of polygons"),
+        ({"size": [8, 6], "counts": [48]}, "[8, 6], its image of [6, 8]"),
+        ({"size": [6, 8], "counts": [47]}, "other than 48 pixels"),
+        ({"size": [6, 8]}, "no run lengths"),
+    ],
+)
+def test_an_object_without_a_sane_mask_is_named(
+    tmp_path: Path, segmentation: Any, words: str
+) -> None:
+    masker = replace(DETECTOR, task="instance-segmentation")
+    boxes = [
+        {"id": 40 + i, "image_id": 10 + i, "category_id": 7, "bbox": [1, 1, 2, 3]} for i in range(3)
+    ]
+    shapes = zip(boxes, (MASKED, RUNS, segmentation), strict=True)
+    root = coco(tmp_path, annotations=[{**box, "segmentation": shape} for box, shape in shapes])
+    with refused(StageError, "instances_val2017.json", "annotation 42", words):
+        open_folder(root, masker, Data())
+    # Boxes do not need them.
+    assert len(open_folder(root, DETECTOR, Data()).test) == 4
+    good = [{**box, "segmentation": MASKED} for box in boxes]
+    found = open_folder(coco(tmp_path / "good", annotations=good), masker, Data())
+    assert all("masks" in sample.truth for sample in found.test)
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    paint(tmp_path / "a.png")
+    (tmp_path / "val.txt").write_text(f"{'x' * 5000}.png 0\na.png 1\n")
+    [long, short] = sorted(
+        open_folder(tmp_path, ANTS_AND_BEES, Data()).test, key=lambda sample: -len(sample.name)
+    )
+    assert short.load().size == (8, 6)
+    with pytest.raises(StageError) as caught:
+        long.load()
+    assert "too long" in str(caught.value)
+    assert len(str(caught.value)) < 400

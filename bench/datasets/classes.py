@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.datasets.images import is_hidden, is_image
+from bench.datasets.images import is_file, is_hidden, is_image, shown
 from bench.datasets.split import Listed
 from bench.errors import UsageError
 
@@ -16,33 +16,59 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WNID = re.compile(r"n\d{8}")
+#: More digits than any number of classes has.
+_LABEL = re.compile(r"\d{1,9}")
+#: Characters of a list that a message quotes.
+_QUOTED = 60
 
 
-def index_of(path: Path) -> Path | None:
-    """The list of a flat folder: val.txt in it, or beside it."""
-    return next((index for index in _indices(path) if index.is_file()), None)
-
-
-def _indices(path: Path) -> tuple[Path, Path]:
-    return path / "val.txt", path.resolve().parent / "val.txt"
+def indices(path: Path) -> list[Path]:
+    """The lists that may be of a flat folder: val.txt in it, and beside it."""
+    places = (path / "val.txt", path.resolve().parent / "val.txt")
+    return [place for place in places if place.is_file()]
 
 
 def from_index(path: Path, index: Path) -> list[Listed]:
     """`FILE CLASS` lines; files lie in the folder, or in its subfolder `val`."""
     listed: dict[str, Listed] = {}
-    inside = path / "val" if (path / "val").is_dir() else path
-    for number, line in enumerate(index.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(_lines(index), 1):
         if not line.strip():
             continue
         name, *label = line.strip().rsplit(maxsplit=1)
-        if not label or not label[0].isdecimal():
-            raise UsageError(f"{index}, line {number}: `FILE CLASS` was expected, got {line!r}")
-        file = path / name if (path / name).is_file() else inside / name
+        where = f"{index}, line {number}"
+        if not label or not _LABEL.fullmatch(label[0]):
+            found = shown(label[0] if label else line.strip(), _QUOTED)
+            raise UsageError(
+                f"{where}: `FILE CLASS` was expected, CLASS is a number, counted from 0; found "
+                f"'{found}'"
+            )
+        file = _file(path, name)
         key = os.path.normpath(file)
         if key in listed:
-            raise UsageError(f"{index}, line {number}: {name} is listed twice")
+            raise UsageError(f"{where}: {shown(name, _QUOTED)} is listed twice")
         listed[key] = Listed(file, name, int(label[0]))
     return list(listed.values())
+
+
+def names_files(path: Path, index: Path) -> bool:
+    """Whether a list is of files that are in the folder: any of its first ones, whatever else its
+    lines say. Raises UsageError where it cannot be read."""
+    names = [words[0] for line in _lines(index) if (words := line.strip().rsplit(maxsplit=1))]
+    return any(is_file(_file(path, name)) for name in names[:100])
+
+
+def _lines(index: Path) -> list[str]:
+    try:
+        return index.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{index} is not UTF-8: save it as UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"{index} cannot be read: {error.strerror}") from error
+
+
+def _file(path: Path, name: str) -> Path:
+    inside = path / "val" if (path / "val").is_dir() else path
+    return path / name if is_file(path / name) else inside / name
 
 
 def from_subfolders(path: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:
@@ -56,11 +82,6 @@ def from_subfolders(path: Path, labels: Sequence[str]) -> tuple[list[Listed], li
             notes.append(f"the class {folder.name} has no image in {path}")
         listed += [Listed(image, f"{folder.name}/{image.name}", index) for image in images]
     return listed, notes
-
-
-def names_files(listed: Sequence[Listed]) -> bool:
-    """Whether a list is of files that are there: any of its first ones."""
-    return any(each.path.is_file() for each in listed[:100])
 
 
 def subfolders(path: Path) -> list[Path]:

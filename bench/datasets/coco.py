@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bench.datasets.images import is_file, shown
 from bench.datasets.split import Listed
-from bench.errors import UsageError
+from bench.errors import StageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ class _Annotation(msgspec.Struct):
     area: float | None = None
     iscrowd: int = 0
     segmentation: Any = None
+    id: Any = None
 
 
 class _Instances(msgspec.Struct):
@@ -42,14 +44,58 @@ class _Instances(msgspec.Struct):
     categories: list[_Category]
 
 
-def index_of(path: Path) -> list[Path]:
-    """The JSON files of a folder that may be COCO's: in it, or in `annotations`."""
-    return sorted([*path.glob("*.json"), *(path / "annotations").glob("instances*.json")])
+class _Keys(msgspec.Struct):
+    """What tells a COCO file of instances from other JSON, and from captions."""
+
+    images: msgspec.Raw
+    annotations: msgspec.Raw
+    categories: msgspec.Raw
 
 
-def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:
+class _Name(msgspec.Struct):
+    file_name: str
+
+
+class _Names(msgspec.Struct):
+    images: list[_Name]
+
+
+def indices(path: Path) -> tuple[list[Path], list[Path]]:
+    """The JSON files of a folder that are COCO's, or are called so: in it, or in `annotations`. Of
+    several, the one whose images are there. And the JSON files that are something else."""
+    named = sorted((path / "annotations").glob("instances*.json"))
+    inside = [each for each in sorted(path.glob("*.json")) if each.is_file()]
+    others = [each for each in inside if not _is_instances(each)]
+    found = [*(each for each in inside if each not in others), *named]
+    if len(found) > 1:
+        found = [each for each in found if _has_images(path, each)] or found
+    return found, others
+
+
+def _is_instances(index: Path) -> bool:
+    if index.name.startswith("instances"):  # one that is broken is to be told
+        return True
+    try:
+        msgspec.json.decode(index.read_bytes(), type=_Keys)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _has_images(path: Path, index: Path) -> bool:
+    """Whether any of its first images is there."""
+    try:
+        names = msgspec.json.decode(index.read_bytes(), type=_Names).images
+    except msgspec.MsgspecError:
+        return False
+    return _folder(path, index, [each.file_name for each in names]) is not None
+
+
+def read(
+    path: Path, index: Path, labels: Sequence[str], *, masks: bool = False
+) -> tuple[list[Listed], list[str]]:
     """Every image with its boxes, and the names of the classes in order: the model's own where
-    they are the same ones, else by category id."""
+    they are the same ones, else by category id. With `masks` every object needs one."""
     try:
         found = msgspec.json.decode(index.read_bytes(), type=_Instances)
     except msgspec.MsgspecError as error:
@@ -76,8 +122,13 @@ def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], 
         if each.image_id not in truths or each.category_id not in order:
             what = "image" if each.image_id not in truths else "category"
             raise UsageError(f"{index}: an annotation names an {what} that is not listed")
+        if masks and (problem := _of_mask(each.segmentation, *truths[each.image_id]["size"])):
+            raise StageError(
+                "bad-data",
+                f"{index}: the segmentation of annotation {shown(each.id, 60)} {problem}",
+            )
         of_image[each.image_id].append(each)
-    folder = _folder(path, index, found.images)
+    folder = _folder(path, index, [image.file_name for image in found.images]) or path
     return [
         Listed(
             folder / image.file_name,
@@ -86,6 +137,32 @@ def read(path: Path, index: Path, labels: Sequence[str]) -> tuple[list[Listed], 
         )
         for image in found.images
     ], names
+
+
+def _of_mask(segmentation: Any, width: int, height: int) -> str | None:
+    """What is wrong with an object's mask, in a few words: polygons, or run lengths."""
+    if not segmentation:
+        return "is missing: its objects need a mask each"
+    if isinstance(segmentation, list):
+        sane = all(
+            isinstance(polygon, list)
+            and len(polygon) >= 6
+            and len(polygon) % 2 == 0
+            and all(type(number) in (int, float) for number in polygon)
+            for polygon in segmentation
+        )
+        return None if sane else "is no list of polygons of at least 3 points: x, y, x, y, ..."
+    if not isinstance(segmentation, dict):
+        return f"is {shown(repr(segmentation), 60)}, neither polygons nor run lengths"
+    if segmentation.get("size") != [height, width]:
+        size = shown(segmentation.get("size"), 60)
+        return f"is of the size {size}, its image of [{height}, {width}] (height, width)"
+    counts = segmentation.get("counts")
+    if isinstance(counts, list):
+        whole = all(type(count) is int and count >= 0 for count in counts)
+        good = whole and sum(counts) == width * height
+        return None if good else f"has run lengths of other than {width * height} pixels"
+    return None if isinstance(counts, str) and counts else "has no run lengths (counts)"
 
 
 def _boxes(annotations: Sequence[_Annotation], order: dict[int, int]) -> dict[str, Any]:
@@ -102,10 +179,10 @@ def _boxes(annotations: Sequence[_Annotation], order: dict[int, int]) -> dict[st
     return boxes
 
 
-def _folder(path: Path, index: Path, images: Sequence[_Image]) -> Path:
+def _folder(path: Path, index: Path, names: Sequence[str]) -> Path | None:
     """Where the images lie: the folder itself, `images`, or one named like the index
-    (instances_val2017.json: val2017)."""
-    first = images[0].file_name if images else ""
-    named = index.stem.removeprefix("instances_")
-    places = [path / named, path / "images", path / "images" / named, path]
-    return next((place for place in places if (place / first).is_file()), places[0])
+    (instances_val2017.json: val2017). None where none of the first ones is in any of them."""
+    named = path / index.stem.removeprefix("instances_")
+    places = [named, path / "images", path / "images" / named.name, path]
+    there = (place for place in places if any(is_file(place / name) for name in names[:100]))
+    return next(there, None)

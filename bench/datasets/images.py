@@ -38,6 +38,14 @@ def is_image(path: Path, endings: Collection[str] = ENDINGS) -> bool:
     )
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; there is none of a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def is_hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name == "__MACOSX"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.datasets import classes, coco, masks
-from bench.datasets.images import is_hidden, is_image
+from bench.datasets.images import is_hidden, is_image, shown
 from bench.datasets.split import Folder, Listed
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bench.records import Data, Model, Task
 
@@ -35,7 +35,8 @@ _TASKS: dict[str, tuple[Task, ...]] = {
 
 def open_folder(path: Path, model: Model, asked: Data) -> Folder:
     """The labelled images in a folder, for a model. Raises UsageError for a folder that is none of
-    the known forms, or more than one, or not for the model's task."""
+    the known forms, or more than one, or not for the model's task; StageError "bad-data"
+    for an object whose mask cannot be used."""
     try:
         form, read = _recognised(path)
         if model.task and model.task not in _TASKS[form]:
@@ -60,7 +61,8 @@ def open_folder(path: Path, model: Model, asked: Data) -> Folder:
 
 def _recognised(path: Path) -> tuple[str, Read]:
     """The form of a folder, and what reads it for a model."""
-    index, instances = classes.index_of(path), coco.index_of(path)
+    instances, others = coco.indices(path)
+    passed_over = [f"{shown(each)} is no COCO file of instances" for each in others]
     found: dict[str, Read] = {}
     # A list, boxes and masks name their images, which may lie in subfolders.
     sorted_out = any(_has_images(folder) for folder in classes.subfolders(path))
@@ -68,13 +70,14 @@ def _recognised(path: Path) -> tuple[str, Read]:
         found["coco"] = partial(_coco, path, instances[0])
     if masked := masks.folders_of(path):
         found["masks"] = partial(_masks, path, *masked)
-    if index:
-        alone = sorted_out and not found
-        # ImageNet's list often lies beside images that were sorted into subfolders long ago.
-        if not alone or classes.names_files(classes.from_index(path, index)):
+    for index in classes.indices(path):
+        why = _why_passed_over(path, index, sorted_out=sorted_out and not found)
+        if why is None:
             found["list"] = partial(_list, path, index)
+            break
+        passed_over.append(why)
     if sorted_out and not found:
-        found["classes"] = partial(_classes, path)
+        found["classes"] = partial(_classes, path, passed_over)
     if len(found) > 1 or len(instances) > 1:
         files = [each.name for each in instances]
         several = [_FORMS[form] for form in _FORMS if form in found] if len(found) > 1 else files
@@ -83,8 +86,28 @@ def _recognised(path: Path) -> tuple[str, Read]:
             "of them"
         )
     if not found:
-        raise UsageError(f"--data {path} holds no images with labels: {_wanted()}")
+        raise UsageError(
+            f"--data {path} holds no images with labels: {_wanted()}{_but(passed_over)}"
+        )
     return found.popitem()
+
+
+def _why_passed_over(path: Path, index: Path, *, sorted_out: bool) -> str | None:
+    """Why a list is not the folder's; None where it is. Raises UsageError for a bad one in it."""
+    if index.parent == path and classes.from_index(path, index) and not sorted_out:
+        return None
+    try:
+        # ImageNet's list often lies with images that were sorted into subfolders long ago; and what
+        # lies beside a folder may be of anything.
+        named = classes.names_files(path, index)
+    except UsageError as error:
+        return str(error)
+    return None if named else f"{shown(index)} names no image in {shown(path)}"
+
+
+def _but(passed_over: Sequence[str]) -> str:
+    """What was there and looked like labels, for a message that there are none."""
+    return "".join(f"; {each}" for each in passed_over[:3])
 
 
 def _wanted() -> str:
@@ -95,8 +118,11 @@ def _has_images(folder: Path) -> bool:
     return any(map(is_image, folder.iterdir()))
 
 
-def _classes(path: Path, model: Model) -> dict[str, Any]:
-    listed, notes = classes.from_subfolders(path, model.labels)
+def _classes(path: Path, passed_over: Sequence[str], model: Model) -> dict[str, Any]:
+    try:
+        listed, notes = classes.from_subfolders(path, model.labels)
+    except UsageError as error:
+        raise UsageError(f"{error}{_but(passed_over)}") from error
     return {"listed": tuple(listed), "classes": model.labels, "notes": tuple(notes)}
 
 
@@ -105,7 +131,9 @@ def _list(path: Path, index: Path, model: Model) -> dict[str, Any]:
 
 
 def _coco(path: Path, index: Path, model: Model) -> dict[str, Any]:
-    listed, names = coco.read(path, index, model.labels)
+    listed, names = coco.read(
+        path, index, model.labels, masks=model.task == "instance-segmentation"
+    )
     return {"listed": tuple(listed), "classes": tuple(names), "stratum": _one_stratum}
 
 
