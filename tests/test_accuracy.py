@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
 
-from bench import stats
+from bench import datasets, stats
 from bench.accuracy import inference
 from bench.accuracy.classification import ClassificationScorer
 from bench.accuracy.ledger import Ledger
 from bench.contracts import Sample
 from bench.errors import StageError
-from bench.records import Model, Output, Preprocess, TensorSpec
+from bench.records import Data, Model, Output, Preprocess, TensorSpec
+from exporters.onnx_file import OnnxFile
 from tests.builders import refused
 from tests.conftest import QUICK, WORKED, write_network
 
@@ -278,7 +281,25 @@ def test_without_a_sidecar_the_message_shows_one(bench: Any, tmp_path: Path, fol
     assert ran.json["accuracy"] is None
     [note] = [note for note in ran.json["notes"] if "preprocessing" in note]
     assert "bare.toml" in note
-    assert 'task = "classification"' in note
+    assert 'task = "classification", size = [16, 16]' in note
+    assert "label_offset" not in note
+    told = note.split("can say it: ")[1].split(" (docs")[0]
+    keys = re.sub(r", (\w+ = )", r"\n\1", told)
+    bare.with_suffix(".toml").write_text(keys)
+    assert bench("run", "-m", bare, "--data", folder, *RUN).json["accuracy"]["n"] == 32
+
+
+def test_the_sidecar_that_is_shown_is_for_the_file(bench: Any, tmp_path: Path) -> None:
+    imagenet = write_network(tmp_path / "wide.onnx", classes=1001)
+    wide = bench("run", "-m", imagenet, *RUN).json
+    assert any("label_offset = 1" in note for note in wide["notes"])
+
+
+def test_no_sidecar_is_shown_where_none_is_read() -> None:
+    model = replace(MODEL, name="factories.py:net", source="py", task=None, preprocess=None)
+    [note] = [each for each in datasets.choose(Data(), OnnxFile(), model) if each]
+    assert "factories.toml" not in str(note)
+    assert "factories.py:net" in str(note)
 
 
 def test_broken_and_odd_images_are_counted(bench: Any, network: Path, folder: Path) -> None:

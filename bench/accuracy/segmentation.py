@@ -155,15 +155,13 @@ def _best(
     """The class with the highest score at each pixel of the image, from scores [C, h, w] over the
     input, and whether all those that it is mixed of are finite. A class after the other: all scores
     of a large image do not fit into a small board."""
-    usable = np.isfinite(scores).all(axis=0)
+    usable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(scores), axis=0)
     whole, nothing = bool(usable.all()), np.zeros(usable.shape, np.float32)
     best = np.full(place.image[::-1], -np.inf, np.float32)
     classes = np.zeros(best.shape, np.int64)
     for index in range(len(scores)):
-        given: NDArray[np.float32] = scores[index]
-        if not whole:
-            given = np.where(usable, given, nothing)
-        plane = place.bilinear(given)
+        given = scores[index]
+        plane = place.bilinear(given if whole else np.where(usable, given, nothing))
         classes[plane > best] = index
         best = np.maximum(best, plane)
     return classes, place.bilinear(usable.astype(np.float32)) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.accuracy import unsaid
 from bench.datasets.recognise import open_folder
 from bench.errors import UsageError
 
@@ -28,7 +29,7 @@ def choose(asked: Data, exporter: Exporter, model: Model) -> tuple[Dataset | Non
     if model.weights == "random":
         return dataset, "the weights are random: no accuracy is claimed"
     if model.preprocess is None:
-        return None, _NO_PREPROCESSING.format(name=Path(model.name).with_suffix(".toml").name)
+        return None, unsaid.sentence(model)
     if model.task is None or model.output is None:
         return None, f"nothing is known of the outputs of {model.name}: timed, not evaluated"
     if dataset is None:
@@ -49,10 +50,3 @@ def require_folder(path: Path, option: str = "--data") -> None:
         next(path.iterdir(), None)
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be read: {error.strerror}") from error
-
-
-_NO_PREPROCESSING = (
-    "the file says nothing of its preprocessing: timed, not evaluated; a file {name} beside it "
-    'can say it: task = "classification", size = [224, 224], resize = "crop", shorter_side = 256, '
-    "mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] (docs/accuracy.md has all of it)"
-)
