@@ -59,7 +59,7 @@ def results(rows: Sequence[Row]) -> None:
     )
     if short:
         source, weights = shared.pop()
-        print(f"all models {source}:, weights {weights}")
+        print(f"all models {source}:" + (f", weights {weights}" if weights else ""))
     for row in rows:
         if len(row["tried"]) > 1 or (row["tried"] and row["failure"]):
             tried(row)
