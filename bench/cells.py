@@ -72,7 +72,9 @@ def accuracy(row: Row) -> str:
     return f"{found['value']:.1f}" if found else "-"
 
 
-def lost(row: Row) -> str:
-    """Points gained or lost against fp32 on the same images."""
+def change(row: Row) -> str:
+    """The same, and the points that it differs by from fp32 on the same images."""
     found = row["accuracy"]
-    return f"{found['change']:+.1f}" if found and found["change"] is not None else "-"
+    if not found or found["change"] is None or row["precision"] == "fp32":
+        return accuracy(row)
+    return f"{found['value']:.1f} {found['change']:+.1f}"

@@ -27,6 +27,7 @@ def results(rows: Sequence[Row]) -> None:
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
     made = recipes_differ(rows)
     lost = any(row["accuracy"] and row["accuracy"]["change"] for row in rows)
+    metric += " (Δ)" if lost else ""
     last = ["images/s"] if many else ["MB"]
     table(
         [
@@ -37,7 +38,6 @@ def results(rows: Sequence[Row]) -> None:
             "p50 ms",
             "±%",
             metric,
-            *(["vs fp32"] if lost else []),
             *last,
             "verdict",
         ],
@@ -48,18 +48,19 @@ def results(rows: Sequence[Row]) -> None:
                 *([_recipe(row)] if made else []),
                 *([cells.batch(row)] if many else []),
                 *cells.latency(row),
-                cells.accuracy(row),
-                *([cells.lost(row)] if lost else []),
+                (cells.change if lost else cells.accuracy)(row),
                 number(row["throughput_ips" if many else "artifact_mb"]),
                 "failed" if row["failure"] else row["verdict"],
             ]
             for row in rows
         ],
-        right={"batch", "p50 ms", "±%", metric, "vs fp32", *last},
+        right={"batch", "p50 ms", "±%", *([] if lost else [metric]), *last},
     )
     if short:
         source, weights = shared.pop()
         print(f"all models {source}:" + (f", weights {weights}" if weights else ""))
+    if lost:
+        print("Δ: points against fp32, on the same images")
     for row in rows:
         if len(row["tried"]) > 1 or (row["tried"] and row["failure"]):
             tried(row)
