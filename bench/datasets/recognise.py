@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     #: What reads a folder of one form: the fields of a Folder that it decides.
     Read = Callable[[Model], dict[str, Any]]
+    #: The images that a list names.
+    Listing = Callable[[Path], list[Listed]]
 
 _FORMS: dict[str, str] = {
     "classes": "a subfolder a class",
@@ -70,10 +72,11 @@ def _recognised(path: Path) -> tuple[str, Read]:
         found["coco"] = partial(_coco, path, instances[0])
     if masked := masks.folders_of(path):
         found["masks"] = partial(_masks, path, *masked)
+    listing = cache(partial(classes.from_index, path))  # which asks for every file: once
     for index in classes.indices(path):
-        why = _why_passed_over(path, index, sorted_out=sorted_out and not found)
+        why = _why_passed_over(path, index, listing, sorted_out=sorted_out and not found)
         if why is None:
-            found["list"] = partial(_list, path, index)
+            found["list"] = partial(_list, listing, index)
             break
         passed_over.append(why)
     if sorted_out and not found:
@@ -92,9 +95,9 @@ def _recognised(path: Path) -> tuple[str, Read]:
     return found.popitem()
 
 
-def _why_passed_over(path: Path, index: Path, *, sorted_out: bool) -> str | None:
+def _why_passed_over(path: Path, index: Path, listing: Listing, *, sorted_out: bool) -> str | None:
     """Why a list is not the folder's; None where it is. Raises UsageError for a bad one in it."""
-    if index.parent == path and classes.from_index(path, index) and not sorted_out:
+    if index.parent == path and listing(index) and not sorted_out:
         return None
     try:
         # ImageNet's list often lies with images that were sorted into subfolders long ago; and what
@@ -126,8 +129,8 @@ def _classes(path: Path, passed_over: Sequence[str], model: Model) -> dict[str, 
     return {"listed": tuple(listed), "classes": model.labels, "notes": tuple(notes)}
 
 
-def _list(path: Path, index: Path, model: Model) -> dict[str, Any]:
-    return {"listed": tuple(classes.from_index(path, index)), "classes": model.labels}
+def _list(listing: Listing, index: Path, model: Model) -> dict[str, Any]:
+    return {"listed": tuple(listing(index)), "classes": model.labels}
 
 
 def _coco(path: Path, index: Path, model: Model) -> dict[str, Any]:
