@@ -61,7 +61,7 @@ def first_line(error: BaseException) -> str:
 def unknown(what: str, name: str, known: Iterable[str], see: str) -> UsageError:
     """The error for a name that does not exist, with its near matches, or where to look: a command
     or a file, or all that there is ("one of: ...")."""
-    near = get_close_matches(name, list(known), n=4, cutoff=0.5)
+    near = get_close_matches(name, list(dict.fromkeys(known)), n=4, cutoff=0.5)
     look = see if see.startswith("one of: ") else f"see `{see}`"
     hint = f"did you mean {', '.join(near)}?" if near else look
     return UsageError(f"unknown {what} {name!r}: {hint}")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench import __version__, targets, terminal
+from bench.errors import unknown
 from bench.store import Store
 from tests.conftest import QUICK
 
@@ -226,3 +227,8 @@ def test_a_narrow_live_line_shows_how_it_stands(
     line = capsys.readouterr().err.removeprefix("\r\033[K")
     assert len(line) == kept - 1
     assert line.endswith(now[: width - 1])
+
+
+def test_a_name_that_two_sources_have_is_offered_once() -> None:
+    said = str(unknown("model", "resnet5O", ["resnet50", "vgg16", "resnet50"], "bench list models"))
+    assert said == "unknown model 'resnet5O': did you mean resnet50?"
