@@ -14,19 +14,21 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from contextlib import ExitStack
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
 import numpy as np
 from machine import heading
 
-from bench import canary, plugins, stats, targets, timing
+from bench import canary, plugins, recipes, stats, targets, timing
 from bench.cache import default_root
+from bench.calibration import Calibration
 from bench.launch import call
 from bench.machine import pin
 from bench.messages import Prepare, Prepared
 from bench.pool import read as read_pool
-from bench.records import Artifact, Job, Procedure
+from bench.records import Artifact, Job, Procedure, TensorSpec
 from bench.timing import Deadline
 
 NETWORKS = [
@@ -49,20 +51,14 @@ def watch(opened: ExitStack, built: Artifact, pool: list, target: str) -> timing
 
 def candidate(opened: ExitStack, size: int, target: str, folder: Path) -> timing.Stopwatch:
     (on,) = targets.select([target], {})
+    runner = plugins.runner(on.runner)
     folder.mkdir(parents=True)
     written = canary.write(folder, size)
-    rng = np.random.default_rng(0)
-    pool = [{"input": rng.standard_normal((1, 3, size, size)).astype("f4")} for _ in range(4)]
-
-    class Fixed:
-        source, n, fingerprint = "random inputs", 4, ""
-
-        def feeds(self):
-            return iter(pool)
-
+    model = replace(canary.MODEL, inputs=(TensorSpec("input", (None, 3, size, size), "float32"),))
+    calibration = Calibration.of(model, None, None, recipes.methods(runner)[0])
     (folder / "built").mkdir()
-    built = plugins.runner(on.runner).build(written, on, Fixed(), folder / "built")
-    return watch(opened, built, pool, target)
+    built = runner.build(written, on, calibration, folder / "built")
+    return watch(opened, built, list(calibration.feeds())[:4], target)
 
 
 def cut(block: list[int], seconds: float) -> list[int]:
