@@ -148,6 +148,38 @@ def detector(path: Path, opset: int = 17) -> Path:
     return path
 
 
+def narrow(path: Path) -> Path:
+    """Three convolutions too narrow for int8 to gain anything, and two that are wide enough."""
+    rng = np.random.default_rng(0)
+    tensors, nodes, given = [], [], "image"
+    for i, (wide, wider) in enumerate([(3, 4), (4, 4), (4, 4), (4, 64), (64, 64)]):
+        weight = rng.standard_normal((wider, wide, 3, 3)) / np.sqrt(9 * wide)
+        weight = weight.astype(np.float32)
+        tensors.append(numpy_helper.from_array(weight, f"w{i}"))
+        nodes.append(helper.make_node("Conv", [given, f"w{i}"], [f"y{i}"]))
+        nodes.append(helper.make_node("Relu", [f"y{i}"], [f"x{i}"]))
+        given = f"x{i}"
+    graph = helper.make_graph(
+        nodes,
+        "narrow",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])],
+        [helper.make_tensor_value_info(given, TensorProto.FLOAT, [1, 64, 22, 22])],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+@pytest.mark.slow
+def test_int8_that_is_mostly_something_else_says_so(bench: Any, tmp_path: Path) -> None:
+    pytest.importorskip(RTX)
+    row = compiled(bench, "-m", narrow(tmp_path / "narrow.onnx"), "-t", "t4-int8")
+    assert row["layers"] == {"fp16": 3, "int8": 2}
+    (note,) = [note for note in row["notes"] if "lesser part" in note]
+    assert "2 of 5 compute layers, 3 in fp16" in note
+
+
 @pytest.mark.slow
 def test_a_detector_for_a_t4(bench: Any, tmp_path: Path) -> None:
     """YOLOX where it is at hand, whose nodes have no names and whose opset is 11; else a small
