@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench import agreement, inputs, onnx_graph, timing
 from bench.cache import artifact
 from bench.check import outputs, reference
@@ -128,7 +130,11 @@ def export(
     problems: list[tuple[_Way, StageError]] = []
     for way in ways:
         given = example if way.free_batch else [tensor[:1] for tensor in example]
-        wanted = _computed(module, given, model)
+        asked = [_unlike(tensor, boxes) for tensor in given]
+        wanted = _computed(module, asked, model)
+        if boxes and not len(wanted[0]):  # nothing is found in the mirror
+            asked = list(given)
+            wanted = _computed(module, asked, model)
         try:
             with timing.lap() as taken:
                 path = _write(module, given, model, to, way, output_names)
@@ -136,12 +142,23 @@ def export(
             graph = onnx_graph.read(path)
             _require_batch(graph, model, way)
             written = _artifact(path, graph, taken.seconds)
-            return _verified(written, module, given, wanted, model, way)
+            return _verified(written, module, asked, wanted, model, way)
         except StageError as problem:
+            if problem.kind == "bad-model":  # no other way to export mends the network
+                raise
             problems.append((way, problem))
             for left in to.iterdir():  # half a file, and its weights
                 left.unlink() if left.is_file() else shutil.rmtree(left)
     raise _worst(problems)
+
+
+def _unlike(tensor: torch.Tensor, boxes: bool) -> torch.Tensor:
+    """What to compare on: other values than were traced, or a branch that the tracer took for good
+    would be taken in both. The negative of an image, with three quarters of its contrast; for a
+    detector, which would find nothing in that, its mirror image."""
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.flip(-1) if boxes else -0.75 * tensor
 
 
 def _computed(
@@ -154,8 +171,10 @@ def _computed(
     shapes = ", ".join(str(list(tensor.shape)) for tensor in example)
     try:
         with torch.no_grad(), _quiet():
-            # The tensors of a nested output, in torch's own order of flattening.
-            leaves = [each for each in tree_leaves(module(*example)) if torch.is_tensor(each)]
+            # Clones, for some networks change their input. The tensors of a nested output are in
+            # torch's own order of flattening.
+            answer = module(*(tensor.clone() for tensor in example))
+            leaves = [each for each in tree_leaves(answer) if torch.is_tensor(each)]
     except Exception as error:
         raise StageError(
             "bad-model",
@@ -177,7 +196,8 @@ def _write(
     write = _by_dynamo if way.dynamo else _by_tracing
     try:
         with _quiet():
-            write(module, example, path, names, list(output_names), way.free_batch)
+            given = [tensor.clone() for tensor in example]
+            write(module, given, path, names, list(output_names), way.free_batch)
     except Exception as error:  # torch.export, its decompositions and onnxscript have no common one
         raise StageError(
             "not-exportable",
@@ -269,6 +289,7 @@ def _verified(
     if alike.matched:
         lowest, largest = LOWEST_MATCHED, 1.0
     if not (alike.cosine >= lowest and alike.max_rel <= largest):
+        _require_sane(module, example, wanted, model)
         again = [torch.from_numpy(values) for values in agreement.nudged(feed).values()]
         own = agreement.compare(wanted, _computed(module, again, model), model)
         floor = LOWEST_MATCHED_BY_ITSELF if alike.matched else agreement.FLOOR
@@ -294,6 +315,26 @@ def _verified(
     if len(example[0]) > 1:
         details["parity_contrast"] = _contrast(wanted)
     return replace(written, details=details)
+
+
+def _require_sane(
+    module: torch.nn.Module, example: Sequence[torch.Tensor], wanted: list[Array], model: Model
+) -> None:
+    """Raise StageError "bad-model" where no file could agree with the network."""
+    if not all(np.isfinite(each).all() for each in wanted if each.dtype.kind == "f"):
+        raise StageError(
+            "bad-model",
+            f"{model.name} gives outputs that are not finite, in torch itself: are its weights "
+            "whole?",
+        )
+    again = _computed(module, example, model)
+    same = [each.shape for each in wanted] == [each.shape for each in again]
+    if not same or max(map(agreement.gap, wanted, again), default=0.0) > LARGEST_RELATIVE:
+        raise StageError(
+            "bad-model",
+            f"{model.name} gives other outputs for the same input each time: it draws random "
+            "numbers or changes its own state, which no file can repeat",
+        )
 
 
 def _contrast(computed: list[Array]) -> float:

@@ -86,6 +86,66 @@ def test_boxes_that_hang_on_the_last_digit_are_held_to_that(tmp_path: Path) -> N
         torch_onnx.export(Choosy(False).eval(), images, finds, tmp_path, names)
 
 
+class Moody(torch.nn.Module):  # type: ignore[misc]
+    """It asks a value what to do, and that is another one in other images."""
+
+    def forward(self, images: Any) -> Any:
+        if images.mean() > 0:
+            return images.mean(dim=(2, 3))
+        return images.amax(dim=(2, 3))
+
+
+class Counting(torch.nn.Module):  # type: ignore[misc]
+    """It answers otherwise each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, images: Any) -> Any:
+        self.seen += 1
+        return images.mean(dim=(2, 3)) * self.seen
+
+
+class Drawing(torch.nn.Module):  # type: ignore[misc]
+    """It draws random numbers, small ones."""
+
+    def forward(self, images: Any) -> Any:
+        return images.mean(dim=(2, 3)) + torch.rand(images.shape[0], 3) / 10
+
+
+class Broken(torch.nn.Module):  # type: ignore[misc]
+    def forward(self, images: Any) -> Any:
+        return images.mean(dim=(2, 3)) * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Moody, "does not compute what torch computes"),
+        (Counting, "gives other outputs for the same input each time"),
+        (Drawing, "gives other outputs for the same input each time"),
+        (Broken, "gives outputs that are not finite, in torch itself"),
+    ],
+)
+def test_what_no_file_can_repeat_is_refused(network: Any, said: str, tmp_path: Path) -> None:
+    with refused(StageError, said):
+        torch_onnx.export(network(), [torch.rand(2, 3, 8, 8)], model(), tmp_path)
+
+
+class InPlace(torch.nn.Module):  # type: ignore[misc]
+    def forward(self, images: Any) -> Any:
+        images.mul_(2)
+        return images.mean(dim=(2, 3))
+
+
+def test_a_network_may_change_its_input(tmp_path: Path) -> None:
+    images = torch.rand(2, 3, 8, 8)
+    before = images.clone()
+    torch_onnx.export(InPlace(), [images], model(), tmp_path)
+    assert torch.equal(images, before)
+
+
 def test_an_input_that_the_network_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
     with refused(StageError, "net refuses an input of shape [2, 3, 8, 8]"):
         torch_onnx.export(torch.nn.Linear(7, 2), [torch.randn(2, 3, 8, 8)], model(), tmp_path)
