@@ -95,6 +95,36 @@ def test_trtexec(
     assert any("unstable" in note for note in row["notes"])
 
 
+@pytest.mark.parametrize(
+    ("version", "warning"),
+    [
+        (
+            "8.5.2",
+            "The specified --useCudaGraph flag has been ignored. The inference will be launched "
+            "without using CUDA graph launch.",
+        ),
+        (
+            "11.1.0",
+            "CUDA graph capture failed. The inference will be launched without using CUDA graph.",
+        ),
+    ],
+)
+def test_a_cuda_graph_that_could_not_be_captured_was_none(
+    bench: Any, bring: Any, tmp_path: Path, version: str, warning: str
+) -> None:
+    """trtexec prints its options, captures, and warns where that failed."""
+    json_file, log = files.trtexec(tmp_path, version=version, graph="Enabled")
+    text = log.read_text()
+    (start,) = [line for line in text.splitlines() if "Starting inference" in line]
+    stamp = start.split()[0]
+    told = f"{stamp} [W] The CUDA graph capture on the stream has failed.\n{stamp} [W] {warning}\n"
+    log.write_text(text.replace(start, told + start))
+    assert bring("trtexec", json_file, log, "t4-fp16").status == 0
+    (row,) = rows(bench)
+    assert row["environment"]["flags"]["cuda_graph"] is False
+    assert f"trtexec warned: {warning}" in row["notes"]
+
+
 def test_the_window_io_is_latency_and_needs_transfers(
     bench: Any, bring: Any, tmp_path: Path
 ) -> None:

@@ -28,12 +28,15 @@ _TRACE = re.compile(r"^Timing trace has (\d+) queries over ([\d.e+-]+) s$")
 _WARMUP = re.compile(r"^Warmup completed (\d+) queries over ")
 _GPU_TIME = re.compile(r"^GPU Compute Time: .*\bmedian = ([\d.e+-]+) ms")
 _ENABLED = {"Enabled": True, "Disabled": False}
+#: The options say that a CUDA graph was asked for; a warning, that capturing it failed.
+_NO_GRAPH = "without using CUDA graph"
 
 
 @dataclass(frozen=True)
 class Log:
     """`inputs` are the shapes that were run, by name; `precision` is what the builder was allowed,
-    None where an engine was loaded or the network says it itself; `median_ms` is the GPU's."""
+    None where an engine was loaded or the network says it itself; `cuda_graph` is whether one was
+    launched; `median_ms` is the GPU's."""
 
     path: Path
     version: str
@@ -80,8 +83,8 @@ def _parsed(path: Path, text: str) -> Log:
         first = first or (stamped and stamped[1]) or None
         words = (stamped[2] if stamped else line).strip()
         plain.append(words)
-        if " [W] " in line[:40] and words.startswith("* "):
-            warnings.append(words[2:])
+        if " [W] " in line[:40] and (words.startswith("* ") or _NO_GRAPH in words):
+            warnings.append(words.removeprefix("* "))
         if headed := _SECTION.match(words):
             section = headed[1]
         key, colon, value = words.partition(":")
@@ -140,7 +143,7 @@ def _parsed(path: Path, text: str) -> Log:
         compute_capability=of(device, "Compute Capability"),
         sms=count(device, "SMs"),
         transfers=enabled("Data transfers"),
-        cuda_graph=enabled("CUDA Graph"),
+        cuda_graph=enabled("CUDA Graph") and not any(_NO_GRAPH in each for each in warnings),
         spin_wait=enabled("Spin-wait"),
         streams=count(options, "Inference Streams", "Streams"),
         batch=_batch(path, of(options, "Batch"), inputs),
