@@ -348,6 +348,21 @@ def test_json_that_is_cut_short_or_none(bring: Any, tmp_path: Path) -> None:
     refused(bring("trtexec", tmp_path, log, "t4-fp16"), "directory")
 
 
+def test_the_log_beside_the_file_is_its_log(bench: Any, bring: Any, tmp_path: Path) -> None:
+    json_file, log = files.trtexec(tmp_path)
+    log = log.rename(json_file.with_suffix(".log"))
+    assert bring("trtexec", json_file, None, "t4-fp16").status == 0
+    (result,) = Store().read()
+    assert result.provenance
+    assert result.provenance.files == ("times.json", "times.log")
+    assert "in the store already" in bring("trtexec", json_file, log, "t4-fp16").err
+    for none in (log, tmp_path, "/"):
+        refused(bring("trtexec", none, None, "t4-fp16"))
+    report, log = files.benchmark_app(tmp_path)
+    log.rename(report.with_suffix(".log"))
+    assert bring("benchmark_app", report, None, "cpu-openvino-fp32", *XEON).status == 0
+
+
 def test_a_request_that_is_wrong(bench: Any, bring: Any, tmp_path: Path) -> None:
     json_file, log = files.trtexec(tmp_path)
     refused(bring("trtexec", json_file, None, "t4-fp16"), "--log", "TensorRT 11.0")

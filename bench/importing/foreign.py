@@ -31,6 +31,11 @@ class Asked:
     window: Window | None = None
     hardware: str | None = None
 
+    @property
+    def log_beside(self) -> Path:
+        """Where the log is looked for that is not named: times.log, of times.json."""
+        return self.file.parent / f"{self.file.stem}.log"
+
 
 @dataclass(frozen=True)
 class Foreign:

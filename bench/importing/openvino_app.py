@@ -47,7 +47,7 @@ def read(asked: Asked, target: Target) -> Foreign:
     if asked.log is None:
         raise UsageError(
             f"{asked.file} does not say which precision and version it ran: give what "
-            "benchmark_app printed as --log FILE"
+            f"benchmark_app printed as --log FILE, or as {asked.log_beside.name} beside it"
         )
     report = _report(asked.file)
     log = foreign.text(asked.log, "log of benchmark_app")

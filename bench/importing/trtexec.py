@@ -38,7 +38,8 @@ def read(asked: Asked, target: Target) -> Foreign:
     if asked.log is None:
         raise UsageError(
             f"{asked.file} does not hold the flags it was measured with, and their defaults "
-            "changed with TensorRT 11.0: give what trtexec printed as --log FILE"
+            f"changed with TensorRT 11.0: give what trtexec printed as --log FILE, or as "
+            f"{asked.log_beside.name} beside it"
         )
     log = trtexec_log.read(asked.log)
     _require_target(log, target)
