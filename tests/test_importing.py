@@ -83,6 +83,7 @@ def test_trtexec(
     assert latency["window"] == "device"
     assert latency["samples"] == 600
     assert latency["processes"] == 1
+    assert latency["ci95_ms"] is None  # ours is an interval over processes
     assert latency["canary_ratio"] is None
     assert latency["p50_ms"] == pytest.approx(median(entry["computeMs"] for entry in entries))
     assert row["started_at"] == "2026-11-20T10:11:12.000+00:00"
@@ -148,6 +149,28 @@ def test_a_drift_within_the_file_is_seen(bench: Any, bring: Any, tmp_path: Path)
     assert bring("trtexec", *files.trtexec(tmp_path, entries=entries), "t4-fp16").status == 0
     (row,) = rows(bench)
     assert any("drifted by +" in reason for reason in row["reasons"])
+
+
+@pytest.mark.parametrize("form", ["trtexec", "csv"])
+def test_what_is_advised_can_be_done(bench: Any, bring: Any, tmp_path: Path, form: str) -> None:
+    if form == "trtexec":
+        entries = files.times()
+        for i, entry in enumerate(entries):
+            entry["computeMs"] *= 1 + i // 100 % 2 * 0.06
+        pair = files.trtexec(tmp_path, entries=entries)
+        assert bring("trtexec", *pair, "t4-fp16").status == 0
+    else:
+        path = tmp_path / "samples.csv"
+        path.write_text(CSV + samples() + samples().replace("\n10", "\n11"))
+        assert bring("csv", path, None, "cpu-ort-fp32").status == 0
+    (row,) = rows(bench)
+    (why,) = [reason for reason in row["reasons"] if "wanted" in reason]
+    assert "--" not in why
+    assert "measure for longer" in why
+    assert ("one process" in why) is (row["latency"]["ci95_ms"] is None) is (form == "trtexec")
+    assert bench("list", "results").status == 0
+    assert bench("report", "--format", "md", "--format", "csv", "--out", tmp_path).status == 0
+    assert bench("export", "--format", "csv").status == 0
 
 
 def test_warm_ups_that_an_old_trtexec_exports_are_not_samples(
