@@ -30,10 +30,12 @@ def model(row: Mapping[str, Any]) -> str:
 
 
 def latency(row: Row) -> tuple[str, str]:
-    """p50 in ms, and half its interval in percent."""
+    """p50 in ms, and half its interval in percent, where there is one."""
     found = row["latency"]
     if found is None:
         return "-", "-"
+    if found["ci95_ms"] is None:
+        return number(found["p50_ms"]), "-"
     from bench.stats import relative_half_width
 
     half_width = relative_half_width(tuple(found["ci95_ms"]))

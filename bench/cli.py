@@ -85,3 +85,7 @@ def _fail(sentence: str, status: int) -> None:
         traceback.print_exc()
     print(f"bench: {sentence}", file=sys.stderr)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -114,7 +114,8 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
     blocks = [run.blocks_ns for run in runs]
     samples = stats.pooled(blocks)
     interval = stats.median_interval(blocks)
-    verdict, reasons = judge(measured, interval, how)
+    verdict, reasons = judge(measured, interval, how, imported=result.provenance is not None)
+    known = not result.provenance or len(runs) > 1  # the interval is one over processes
     if result.provenance:  # who watched nothing is never beyond doubt
         verdict = "NOISY" if verdict == "VALID" else verdict
         alone = len(runs) == 1
@@ -130,7 +131,7 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
         "latency": {
             "window": measured.window,
             "p50_ms": stats.median(blocks) / 1e6,
-            "ci95_ms": [bound / 1e6 for bound in interval],
+            "ci95_ms": [bound / 1e6 for bound in interval] if known else None,
             "mean_ms": float(samples.mean()) / 1e6,
             "min_ms": float(samples.min()) / 1e6,
             "p90_ms": None if p90 is None else p90 / 1e6,

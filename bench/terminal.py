@@ -16,14 +16,17 @@ def table(
     *,
     right: Iterable[str] = (),
     fold: int = 0,
+    tight: bool = False,
 ) -> None:
-    """Print a table to standard output, the column `fold` folded to fit the terminal's width."""
+    """Print a table to standard output, the column `fold` folded to fit the terminal's width.
+    `tight` leaves one space between columns, not two."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    space = (0, 0 if tight else 1, 0, 0)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=space)
     for column in columns:
         side: Literal["left", "right"] = "right" if column in set(right) else "left"
         grid.add_column(column, justify=side, overflow="fold", no_wrap=column != columns[fold])

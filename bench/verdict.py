@@ -44,12 +44,17 @@ SWITCHES = 50.0
 
 
 def judge(
-    measurement: Measurement, interval_ns: tuple[float, float], how: Procedure
+    measurement: Measurement,
+    interval_ns: tuple[float, float],
+    how: Procedure,
+    *,
+    imported: bool = False,
 ) -> tuple[Verdict, list[str]]:
-    """The verdict, and a reason for each thing that speaks against VALID."""
+    """The verdict, and a reason for each thing that speaks against VALID. What was `imported` is
+    advised nothing that only this tool can do."""
     half_width = stats.relative_half_width(interval_ns)
     reasons = [
-        *_interval(half_width, how),
+        *_interval(half_width, how, len(measurement.processes) if imported else None),
         *_warm_up(measurement),
         *_spread(measurement),
         *load([run.load for run in measurement.processes if run.load]),
@@ -60,12 +65,16 @@ def judge(
     return ("NOISY" if reasons else "VALID"), reasons
 
 
-def _interval(half_width: float, how: Procedure) -> Iterator[str]:
+def _interval(half_width: float, how: Procedure, elsewhere: int | None) -> Iterator[str]:
+    """`elsewhere` is the number of processes of another tool."""
     if half_width > how.rel_error:
-        yield (
-            f"the 95 % interval is ±{half_width:.1%}, wanted ±{how.rel_error:.1%}: "
-            "quieten the machine, or raise --processes or --max-seconds"
-        )
+        what, remedy = "the 95 % interval is", "raise --processes or --max-seconds"
+        if elsewhere:
+            remedy = "measure for longer"
+        if elsewhere == 1:
+            what = "the blocks of its one process leave the median open by"
+        wanted = f"wanted ±{how.rel_error:.1%}"
+        yield f"{what} ±{half_width:.1%}, {wanted}: quieten the machine, or {remedy}"
 
 
 def _warm_up(measurement: Measurement) -> Iterator[str]:

@@ -169,7 +169,9 @@ def _cells(row: Row, best: bool, several: Container[tuple[str, str]]) -> list[st
     return [mark, full_name(row), target, p50, value, images, data, drop, size, verdict]
 
 
-def _with_interval(value: float, ci95: Sequence[float], digits: int) -> str:
+def _with_interval(value: float, ci95: Sequence[float] | None, digits: int) -> str:
+    if ci95 is None:  # another tool, and one process of it
+        return f"{value:.{digits}f}"
     return f"{value:.{digits}f} ({ci95[0]:.{digits}f}–{ci95[1]:.{digits}f})"
 
 

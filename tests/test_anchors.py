@@ -10,7 +10,7 @@ import pytest
 from bench import anchors, catalog, targets
 from bench.environment import environment
 from bench.machine import observe
-from bench.records import Job, Procedure, Reported, TensorSpec
+from bench.records import Job, Procedure, Provenance, Reported, TensorSpec
 from bench.store import Store
 from tests.builders import ENVIRONMENT, measurement, ok, refused
 
@@ -164,6 +164,56 @@ def test_the_newest_counts() -> None:
     assert found(old, new).verdict == "SLOWER"
 
 
+def imported(ms: float = T4_FP16, samples: int = 600, **how: Any) -> Result:
+    """The same as trtexec would have measured it, later."""
+    one = ran(ms, **how)
+    assert one.measurement
+    (run, *_) = one.measurement.processes
+    run = replace(run, blocks_ns=(tuple(round(ms * 1e6) for _ in range(samples)),))
+    return replace(
+        one,
+        started_at="2026-12-24T00:00:00.000+00:00",
+        measurement=replace(one.measurement, processes=(run,)),
+        provenance=Provenance("trtexec", "8.5.2", ("times.json",), "0" * 64),
+        notes=("trtexec warned: of something",),
+    )
+
+
+def test_the_more_believable_counts_before_the_newer() -> None:
+    for results in ([ran(1.0), imported(2.0)], [imported(2.0), ran(1.0)]):
+        assert found(*results).row["measured_by"] == "bench"  # VALID before NOISY
+    few = replace(imported(2.0, samples=10), started_at="2026-12-25T00:00:00.000+00:00")
+    assert found(few, imported(1.0)).verdict == "WITHIN"
+    assert found(few).verdict == "SLOWER"
+
+
+@pytest.mark.parametrize("ms", [0.5, 1.03, 2.0])
+def test_a_few_inferences_decide_nothing(bench: Any, ms: float) -> None:
+    one = found(imported(ms, samples=9))
+    assert (one.verdict, one.ratio) == ("UNDECIDED", None)
+    told = Reported("device", 3, ms, ms, ms, ms, 0.01)
+    assert found(replace(ran(), measurement=None, reported=told)).verdict == "UNDECIDED"
+    Store().append(imported(ms, samples=9))
+    done = bench("anchors", "-m", "resnet50", "-t", "t4-fp16")
+    assert "no verdict:\n  - inferences timed here: 9; fewer than 10 say nothing" in done.err
+
+
+def test_what_the_log_told_is_used(bench: Any) -> None:
+    told = {"max_clock": "1.59 GHz", "idle_time": "50ms"}
+    Store().append(imported(2.0, flags=told))
+    done = bench("anchors", "-m", "resnet50", "-t", "t4-fp16")
+    assert "trtexec 8.5.2 measured here, with a stopwatch of its own (events on the GPU" in done.err
+    assert "1.59 GHz at most" in done.err
+    assert "50ms of idling between inferences" in done.err
+    assert done.err.count("note: resnet50 @ t4-fp16: trtexec warned: of something") == 1
+    assert not any("idling" in cause for cause in found(imported(2.0)).causes)
+    assert not any("stopwatch" in cause for cause in found(ran(2.0)).causes)
+    every = bench("anchors", "--json", "-m", "resnet50", "-t", "t4-fp16").json
+    measured = [each["measured"] for each in every if each["measured"]]
+    assert {each["samples"] for each in measured} == {600}
+    assert all(each["notes"] == ["trtexec warned: of something"] for each in measured)
+
+
 def test_a_board_and_what_its_log_says() -> None:
     how = {"target": "xavier-nx-fp16"}
     for name in ("NVIDIA Jetson Xavier NX Developer Kit", "Xavier, 6 SMs"):
@@ -237,6 +287,15 @@ def test_what_is_published_is_never_shown_as_measured(bench: Any) -> None:
         assert each["measured"] is None
         assert each["ratio"] is None
         assert each["published"]["source"]
+
+
+def test_a_target_is_never_cut_in_80_columns(bench: Any) -> None:
+    Store().append(ran(1.4))
+    lines = bench("anchors").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    words = {word for line in lines for word in line.split()}
+    assert {anchor.target for anchor in anchors.published()} <= words
+    assert {anchor.table.source for anchor in anchors.published()} <= words
 
 
 def test_json(bench: Any) -> None:

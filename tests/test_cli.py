@@ -28,6 +28,14 @@ def measured(bench: Any, tiny_onnx: Path) -> Any:
     return rows[0]
 
 
+@pytest.mark.parametrize("module", ["bench", "bench.cli"])
+def test_python_can_run_it_by_the_name_of_its_module(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"bench {__version__}\n"
+
+
 def test_help_version_and_wrong_commands(bench: Any) -> None:
     assert "run" in bench("--help").out
     assert bench("--version").out.strip() == f"bench {__version__}"

@@ -83,6 +83,7 @@ def test_trtexec(
     assert latency["window"] == "device"
     assert latency["samples"] == 600
     assert latency["processes"] == 1
+    assert latency["ci95_ms"] is None  # ours is an interval over processes
     assert latency["canary_ratio"] is None
     assert latency["p50_ms"] == pytest.approx(median(entry["computeMs"] for entry in entries))
     assert row["started_at"] == "2026-11-20T10:11:12.000+00:00"
@@ -93,6 +94,36 @@ def test_trtexec(
     told = any("does not tell the precision" in note for note in row["notes"])
     assert told is (how["version"] == "11.1.0")
     assert any("unstable" in note for note in row["notes"])
+
+
+@pytest.mark.parametrize(
+    ("version", "warning"),
+    [
+        (
+            "8.5.2",
+            "The specified --useCudaGraph flag has been ignored. The inference will be launched "
+            "without using CUDA graph launch.",
+        ),
+        (
+            "11.1.0",
+            "CUDA graph capture failed. The inference will be launched without using CUDA graph.",
+        ),
+    ],
+)
+def test_a_cuda_graph_that_could_not_be_captured_was_none(
+    bench: Any, bring: Any, tmp_path: Path, version: str, warning: str
+) -> None:
+    """trtexec prints its options, captures, and warns where that failed."""
+    json_file, log = files.trtexec(tmp_path, version=version, graph="Enabled")
+    text = log.read_text()
+    (start,) = [line for line in text.splitlines() if "Starting inference" in line]
+    stamp = start.split()[0]
+    told = f"{stamp} [W] The CUDA graph capture on the stream has failed.\n{stamp} [W] {warning}\n"
+    log.write_text(text.replace(start, told + start))
+    assert bring("trtexec", json_file, log, "t4-fp16").status == 0
+    (row,) = rows(bench)
+    assert row["environment"]["flags"]["cuda_graph"] is False
+    assert f"trtexec warned: {warning}" in row["notes"]
 
 
 def test_the_window_io_is_latency_and_needs_transfers(
@@ -118,6 +149,28 @@ def test_a_drift_within_the_file_is_seen(bench: Any, bring: Any, tmp_path: Path)
     assert bring("trtexec", *files.trtexec(tmp_path, entries=entries), "t4-fp16").status == 0
     (row,) = rows(bench)
     assert any("drifted by +" in reason for reason in row["reasons"])
+
+
+@pytest.mark.parametrize("form", ["trtexec", "csv"])
+def test_what_is_advised_can_be_done(bench: Any, bring: Any, tmp_path: Path, form: str) -> None:
+    if form == "trtexec":
+        entries = files.times()
+        for i, entry in enumerate(entries):
+            entry["computeMs"] *= 1 + i // 100 % 2 * 0.06
+        pair = files.trtexec(tmp_path, entries=entries)
+        assert bring("trtexec", *pair, "t4-fp16").status == 0
+    else:
+        path = tmp_path / "samples.csv"
+        path.write_text(CSV + samples() + samples().replace("\n10", "\n11"))
+        assert bring("csv", path, None, "cpu-ort-fp32").status == 0
+    (row,) = rows(bench)
+    (why,) = [reason for reason in row["reasons"] if "wanted" in reason]
+    assert "--" not in why
+    assert "measure for longer" in why
+    assert ("one process" in why) is (row["latency"]["ci95_ms"] is None) is (form == "trtexec")
+    assert bench("list", "results").status == 0
+    assert bench("report", "--format", "md", "--format", "csv", "--out", tmp_path).status == 0
+    assert bench("export", "--format", "csv").status == 0
 
 
 def test_warm_ups_that_an_old_trtexec_exports_are_not_samples(
@@ -266,6 +319,11 @@ def without(line: str) -> Any:
         (lambda _: "", "not what trtexec printed"),
         (lambda _: "\0\1\2", "binary"),
         (lambda _: "[]", "not what trtexec printed"),
+        (lambda text: text.replace("SMs: 40", "SMs: ²"), "SMs is '²'"),
+        (lambda text: text.replace("has 600", f"has {'6' * 5000}"), "Timing trace has"),
+        (lambda text: text.replace("1x3x224", f"{'1' * 5000}x3x224"), "one batch size"),
+        (lambda text: text.replace("median = ", "median = 1e999"), "GPU Compute Time"),
+        (lambda text: text.replace("Capability: 7.5", "Capability: x"), "Compute Capability"),
     ],
 )
 def test_a_log_that_leaves_open_what_was_measured(
@@ -289,6 +347,10 @@ def first(**changed: Any) -> Any:
         (first(computeMs="1.0"), "not a time"),
         (first(computeMs=True), "not a time"),
         (first(computeMs=1e300), "no inference takes that long"),
+        (first(computeMs=10**400), "entry 1: computeMs is inf"),
+        (first(startComputeMs=10**400), "entry 1: startComputeMs is inf"),
+        (first(startComputeMs="200"), "entry 1: startComputeMs is '200'"),
+        (first(startComputeMs=None), "not a time"),
         (lambda entries: entries[:-1], "599 inferences"),
         (lambda entries: [*entries[:-1], 3], "entry 600"),
         (lambda _: [], "no list of times"),
@@ -318,6 +380,21 @@ def test_json_that_is_cut_short_or_none(bring: Any, tmp_path: Path) -> None:
     refused(bring("trtexec", tmp_path, log, "t4-fp16"), "directory")
 
 
+def test_the_log_beside_the_file_is_its_log(bench: Any, bring: Any, tmp_path: Path) -> None:
+    json_file, log = files.trtexec(tmp_path)
+    log = log.rename(json_file.with_suffix(".log"))
+    assert bring("trtexec", json_file, None, "t4-fp16").status == 0
+    (result,) = Store().read()
+    assert result.provenance
+    assert result.provenance.files == ("times.json", "times.log")
+    assert "in the store already" in bring("trtexec", json_file, log, "t4-fp16").err
+    for none in (log, tmp_path, "/"):
+        refused(bring("trtexec", none, None, "t4-fp16"))
+    report, log = files.benchmark_app(tmp_path)
+    log.rename(report.with_suffix(".log"))
+    assert bring("benchmark_app", report, None, "cpu-openvino-fp32", *XEON).status == 0
+
+
 def test_a_request_that_is_wrong(bench: Any, bring: Any, tmp_path: Path) -> None:
     json_file, log = files.trtexec(tmp_path)
     refused(bring("trtexec", json_file, None, "t4-fp16"), "--log", "TensorRT 11.0")
@@ -325,6 +402,10 @@ def test_a_request_that_is_wrong(bench: Any, bring: Any, tmp_path: Path) -> None
     refused(bring("trtexec", json_file, log, "t4-*"), "3 targets")
     refused(bring("trtexec", json_file, log, "t5-fp16"), "did you mean")
     refused(bring("trtexec", json_file, log, "t4-fp16", "--batch", "4"), "says 1")
+    other = bring("trtexec", json_file, log, "t4-fp16", "--hardware", "NVIDIA A10")
+    refused(other, "--hardware NVIDIA A10 was given", "says Tesla T4")
+    for same in ("Tesla T4", "NVIDIA T4"):
+        assert bring("trtexec", json_file, log, "t4-fp16", "--hardware", same).status == 0
     refused(bench("import", json_file, "--from", "trtexec", "--log", log), "--model and --target")
     refused(bench("import", json_file, "-t", "t4-fp16"), "--from TOOL")
     done = bench(
@@ -378,6 +459,9 @@ def test_bf16_is_not_taken_for_fp32(bring: Any, tmp_path: Path) -> None:
         ({"results": {"latency (ms)": "0.00"}}, "no inference takes that long"),
         ({"results": {"latency (ms)": "nan"}}, "not a time"),
         ({"results": {"latency (ms)": "9.99"}}, "not between"),
+        ({"results": {"avg latency": "900"}}, "the mean 900 ms is not between"),
+        ({"results": {"max latency": 10**400}}, "max latency"),
+        ({"setup": {"batch size": "²"}}, "batch size"),
         ({"results": {"avg latency": None}}, "avg latency"),
         ({"results": {"error": "no such model"}}, "that run failed: no such model"),
         ({"results": {"total number of iterations": "9"}}, "not of the same run"),
@@ -462,7 +546,11 @@ def test_csv_says_when_it_was(bench: Any, bring: Any, tmp_path: Path) -> None:
         (CSV + "5,device,t,,1,1\n", "--hardware"),
         (CSV + "5,device,t,h,1,1\n5,device,u,h,1,1\n", "tool differs"),
         (CSV.replace("block", "batch") + "5,device,t,h,1,0\n", "no count"),
+        (CSV.replace("block", "batch") + "5,device,t,h,1,²\n", "no count"),
+        (CSV.replace("block", "batch") + f"5,device,t,h,1,{'9' * 5000}\n", "no count"),
         (CSV.replace("block", "started_at") + "5,device,t,h,1,yesterday\n", "ISO 8601"),
+        (CSV.replace("block", "started_at") + "5,device,t,h,1,9999-12-31T23:59:59-14:00\n", "ISO"),
+        (CSV + '5,device,"t\nu",h,1,1\n', "line 2 has a value of several lines"),
         ("\0", "binary"),
     ],
 )
@@ -473,6 +561,28 @@ def test_csv_that_leaves_something_open(
     path.write_text(text)
     refused(bring("csv", path, None, "cpu-ort-fp32"), word)
     assert rows(bench) == []
+
+
+def test_nothing_in_a_file_is_obeyed_by_the_terminal(
+    bench: Any, bring: Any, tmp_path: Path
+) -> None:
+    """Names are whatever somebody wrote; an escape sequence among them is left out."""
+    path = tmp_path / "samples.csv"
+    path.write_text(CSV + samples().replace("mytool", "my\x1b[31mto\bol\u202e"))
+    json_file, log = files.trtexec(tmp_path)
+    log.write_text(log.read_text().replace("Tesla T4", "Tesla\x1b[2J T4\x07"))
+    done = [bring("csv", path, None, "cpu-ort-fp32"), bring("trtexec", json_file, log, "t4-fp16")]
+    log.write_text(log.read_text().replace("Selected Device: ", "Selected Device: \x1b[2Jnot "))
+    refused(bring("trtexec", json_file, log, "xavier-nx-fp16"), "is of not Tesla T4")
+    escaped = {"API": "sy\x1b[2Jnc", "target device": "GPU\n\x1b[2J"}
+    for setup in ({"API": "sy\x1b[2Jnc"}, escaped):
+        pair = files.benchmark_app(tmp_path, setup=setup)
+        done.append(bring("benchmark_app", *pair, "cpu-openvino-fp32", *XEON))
+    assert [each.status for each in done] == [0, 0, 0, 2]
+    for each in (*done, bench("list", "results"), bench("list", "results", "--json")):
+        assert all(letter.isprintable() or letter == "\n" for letter in each.out + each.err)
+        assert "\\u001b" not in each.out
+    assert {row["measured_by"] for row in rows(bench)} >= {"mytool", "trtexec 8.5.2"}
 
 
 def test_csv_of_other_hardware(bring: Any, tmp_path: Path) -> None:

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 #: Three hosts with the same GPU and the same TensorRT were 14 % apart (MLPerf v0.7, T4).
 TOLERANCE = 0.20
+#: Fewer inferences say nothing of a network.
+LEAST = 10
 #: Of the published figures.
 BATCH, SIZE = 1, 224
 
-Verdict = Literal["WITHIN", "FASTER", "SLOWER", "NOT MEASURED"]
+Verdict = Literal["WITHIN", "FASTER", "SLOWER", "UNDECIDED", "NOT MEASURED"]
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +75,7 @@ class Anchor:
 @dataclass(frozen=True)
 class Finding:
     """An anchor, the public row it was compared with, and what came of it. `ratio` is measured over
-    published, 1 between the least and the most of several logs."""
+    published, 1 between the least and the most of several logs, and None without a verdict."""
 
     anchor: Anchor
     verdict: Verdict
@@ -124,7 +126,8 @@ def select(models: Sequence[str], wanted: Sequence[str]) -> list[Anchor]:
 
 
 def compare(anchors: Iterable[Anchor], results: Sequence[Result]) -> list[Finding]:
-    """Each figure beside the newest believable result that it may be compared with."""
+    """Each figure beside the result that is to be believed most of those that it may be compared
+    with, the newest of equals."""
     ran = [result for result in results if result.measurement or result.reported]
     rows: dict[int, Mapping[str, Any]] = {}
 
@@ -137,18 +140,24 @@ def compare(anchors: Iterable[Anchor], results: Sequence[Result]) -> list[Findin
     for anchor in anchors:
         fit = [i for i, result in enumerate(ran) if _may_be(anchor, result)]
         fit = [i for i in fit if public(i)["verdict"] != "INVALID"]
-        newest = max(
-            fit,
-            key=lambda i: (
-                -anchor.table.windows.index(_figures(public(i))["window"]),
-                public(i)["started_at"],
-            ),
-            default=None,
-        )
+        best = max(fit, key=lambda i: _worth(anchor, public(i)), default=None)
         found.append(
-            Finding(anchor, "NOT MEASURED") if newest is None else _judge(anchor, public(newest))
+            Finding(anchor, "NOT MEASURED") if best is None else _judge(anchor, public(best))
         )
     return found
+
+
+def _worth(anchor: Anchor, row: Mapping[str, Any]) -> tuple[object, ...]:
+    """What makes a result the better one to compare: enough samples at all, the likelier window, no
+    doubt, ten times the samples, its date."""
+    figures = _figures(row)
+    return (
+        _samples(row) >= LEAST,
+        -anchor.table.windows.index(figures["window"]),
+        row["verdict"] == "VALID",
+        len(str(_samples(row))),
+        row["started_at"],
+    )
 
 
 def _may_be(anchor: Anchor, result: Result) -> bool:
@@ -183,8 +192,15 @@ def _figures(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return figures
 
 
+def _samples(row: Mapping[str, Any]) -> int:
+    return int(row["latency"]["samples"] if row["latency"] else row["reported"]["n"])
+
+
 def _judge(anchor: Anchor, row: Mapping[str, Any]) -> Finding:
     measured: float = _figures(row)["p50_ms"]
+    if (n := _samples(row)) < LEAST:
+        why = f"inferences timed here: {n}; fewer than {LEAST} say nothing"
+        return Finding(anchor, "UNDECIDED", row, measured, None, (why,))
     nearest = min(max(measured, anchor.least_ms), anchor.most_ms)
     ratio = measured / nearest
     verdict: Verdict = "WITHIN"
@@ -205,15 +221,9 @@ def _causes(anchor: Anchor, row: Mapping[str, Any], verdict: Verdict) -> Iterabl
     yield from row["reasons"]
     if len(table.windows) > 1:
         yield f"window {window} here, and the source does not say what it timed (copies or not)"
-    if row["reported"]:
-        yield f"{row['measured_by']} measured here, with a stopwatch of its own"
-    if "gpu_clocks" in flags:
-        yield f"clocks here: {flags['gpu_clocks']}"
-    elif "clocks" in anchor.source.unstated:
-        yield (
-            "clocks: lock them to what the source had (nvidia-smi -lgc, nvpmodel, jetson_clocks); "
-            "it does not say to what"
-        )
+    if row["measured_by"] != "bench":
+        yield f"{row['measured_by']} measured here, with a stopwatch of its own{_stopwatch(row)}"
+    yield from _clocks(anchor, flags)
     if table.runner == "tensorrt":
         yield _graph(flags.get("cuda_graph"), slower)
         here = seen["versions"].get("tensorrt") or "unknown"
@@ -227,6 +237,27 @@ def _causes(anchor: Anchor, row: Mapping[str, Any], verdict: Verdict) -> Iterabl
     left = [what for what in anchor.source.unstated if what not in ("clocks", "CUDA graph")]
     if left:
         yield f"the source leaves open: {', '.join(left)}"
+
+
+def _stopwatch(row: Mapping[str, Any]) -> str:
+    if not row["measured_by"].startswith("trtexec "):
+        return ""
+    return " (events on the GPU; bench takes the host's time, launching and waiting included)"
+
+
+def _clocks(anchor: Anchor, flags: Mapping[str, Option]) -> Iterable[str]:
+    if "gpu_clocks" in flags:
+        yield f"clocks here: {flags['gpu_clocks']}"
+        return
+    if flags.get("max_clock"):
+        yield f"clock here: {flags['max_clock']} at most; what it really was the log leaves open"
+    if flags.get("idle_time", "0ms") not in ("", "0ms"):
+        yield f"{flags['idle_time']} of idling between inferences here, in which clocks may fall"
+    if "clocks" in anchor.source.unstated:
+        yield (
+            "clocks: lock them to what the source had (nvidia-smi -lgc, nvpmodel, jetson_clocks); "
+            "it does not say to what"
+        )
 
 
 def _graph(on: object, slower: bool) -> str:
@@ -266,6 +297,9 @@ def to_json(finding: Finding) -> dict[str, Any]:
             "window": _figures(row)["window"],
             "hardware": row["hardware"],
             "measured_by": row["measured_by"],
+            "samples": _samples(row),
+            "verdict": row["verdict"],
+            "notes": row["notes"],
             "result": row["id"],
         },
         "causes": list(finding.causes),

@@ -33,17 +33,18 @@ def findings(found: Sequence[Finding]) -> None:
             for each in ordered
         ],
         right={"published", "measured"},
-        fold=1,
+        tight=True,
     )
     sys.stdout.flush()
     for each in ordered:
         if each.causes:
-            say(
-                f"{each.anchor.model} @ {each.anchor.target}: {each.ratio:.2f} of the time that "
-                f"{each.anchor.table.source} published; it may be:"
-            )
+            say(f"{_name(each)}: {_difference(each)}:")
             for cause in each.causes:
                 say(f"  - {cause}")
+    for name, note in dict.fromkeys(
+        (_name(each), note) for each in ordered if each.row for note in each.row["notes"]
+    ):
+        say(f"note: {name}: {note}")
     for name, title in {
         each.anchor.table.source: each.anchor.source.title for each in found
     }.items():
@@ -51,6 +52,16 @@ def findings(found: Sequence[Finding]) -> None:
     counts = Counter(each.verdict for each in found)
     listed = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
     say(f"ms at batch 1, measured over published, within {TOLERANCE:.0%}: {listed}")
+
+
+def _name(each: Finding) -> str:
+    return f"{each.anchor.model} @ {each.anchor.target}"
+
+
+def _difference(each: Finding) -> str:
+    if each.ratio is None:
+        return "no verdict"
+    return f"{each.ratio:.2f} of the time that {each.anchor.table.source} published; it may be"
 
 
 def _window(each: Finding) -> str:

@@ -111,7 +111,11 @@ def import_results(
         ImportSource, typer.Option("--from", help="Which tool measured.")
     ] = ImportSource.bench,
     log: Annotated[
-        Path | None, typer.Option("--log", help="What trtexec or benchmark_app printed.")
+        Path | None,
+        typer.Option(
+            "--log",
+            help="What trtexec or benchmark_app printed; default: beside the file, as FILE's .log.",
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="What was measured: source:name, a file.")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bench.records import Target
     from bench.store import Store
 
+#: Whose logs say what their files mean.
+_LOGGED = ("trtexec", "benchmark_app")
 READERS: dict[str, Any] = {
     "trtexec": trtexec.read,
     "benchmark_app": openvino_app.read,
@@ -41,10 +43,13 @@ READERS: dict[str, Any] = {
 
 def read(source: str, asked: Asked, model: str, target: str, cache: Cache) -> Result:
     """The result that the files tell of. Raises UsageError, with one sentence, for files that are
-    damaged, do not belong together, leave open what a number means, or are of other hardware."""
+    damaged, do not belong together, leave open what a number means, or are of other hardware.
+    A log that is not named is the one beside the file."""
     (chosen, *more) = targets.select([target])
     if more:
         raise UsageError(f"--target {target} names {1 + len(more)} targets: a file is of one")
+    if source in _LOGGED and asked.log is None and asked.log_beside.is_file():
+        asked = replace(asked, log=asked.log_beside)
     return _result(READERS[source](asked, chosen), asked, _resolved(model, cache), chosen)
 
 

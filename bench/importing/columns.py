@@ -76,7 +76,7 @@ def read(asked: Asked, target: Target) -> Foreign:
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
     text = foreign.text(path, "CSV file")
-    reader = csv.DictReader(text.splitlines(), strict=True)
+    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
     try:
         names = [(name or "").strip() for name in reader.fieldnames or []]
         reader.fieldnames = names
@@ -96,6 +96,8 @@ def _rows(path: Path) -> tuple[list[dict[str, str]], str]:
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise UsageError(f"{path}, line {number} has not as many columns as its first line")
+        if any(len(value.splitlines()) > 1 for value in row.values()):
+            raise UsageError(f"{path}, line {number} has a value of several lines")
     if not rows:
         raise UsageError(f"{path} has a header and no samples")
     return rows, units[0]
@@ -112,9 +114,10 @@ def _constant(path: Path, rows: list[dict[str, str]], key: str) -> str | None:
 def _count(path: Path, key: str, value: str | None) -> int | None:
     if value is None:
         return None
-    if not value.isdecimal() or not 0 < int(value) <= 10**6:
+    found = foreign.count(value)
+    if not found or found > 10**6:
         raise UsageError(f"{path}: {key} is {value[:40]!r}, and no count")
-    return int(value)
+    return found
 
 
 def _grouped(
@@ -143,7 +146,8 @@ def _moment(path: Path, text: str | None) -> str:
         return foreign.written_at(path)
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        moment = moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:  # in UTC it may be after the year 9999
         raise UsageError(f"{path}: started_at is {text[:40]!r}, and not ISO 8601") from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
+    return moment.isoformat(timespec="milliseconds")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
     from bench.records import Option, Reported, Window
 
+#: What a terminal obeys instead of showing it: escape sequences, control characters but tab and the
+#: ends of lines, and what turns the direction of writing.
+_OBEYED = re.compile(
+    "\x1b\\[[0-?]*[ -/]*[@-~]|[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
 #: No inference takes an hour: a larger number is in another unit.
 LONGEST_NS = 3600 * 10**9
 
@@ -30,6 +36,11 @@ class Asked:
     batch: int | None = None
     window: Window | None = None
     hardware: str | None = None
+
+    @property
+    def log_beside(self) -> Path:
+        """Where the log is looked for that is not named: times.log, of times.json."""
+        return self.file.parent / f"{self.file.stem}.log"
 
 
 @dataclass(frozen=True)
@@ -54,14 +65,20 @@ class Foreign:
 
 
 def text(path: Path, what: str) -> str:
-    """The file as text. Raises UsageError when it cannot be read, or is none."""
+    """The file as text, without what a terminal would obey. Raises UsageError when it cannot be
+    read, or is none."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if b"\0" in data:
         raise UsageError(f"{path} is binary, and no {what}")
-    return data.decode("utf-8-sig", errors="replace")
+    return plain(data.decode("utf-8-sig", errors="replace"))
+
+
+def plain(text: str) -> str:
+    """The text without what a terminal would obey: names in files may hold anything."""
+    return _OBEYED.sub("", text)
 
 
 def json(path: Path, what: str) -> Any:
@@ -74,11 +91,28 @@ def json(path: Path, what: str) -> Any:
 
 def ns(value: object, unit_ns: float, where: str) -> int:
     """A latency in ns. Raises UsageError, naming where it stands, for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise UsageError(f"{where} is {str(value)[:40]!r}, and not a time")
-    if not 0 < value * unit_ns <= LONGEST_NS or not round(value * unit_ns):
-        raise UsageError(f"{where} is {value:g}, and no inference takes that long")
-    return round(value * unit_ns)
+    found = number(value, where)
+    if not 0 < found * unit_ns <= LONGEST_NS or not round(found * unit_ns):
+        raise UsageError(f"{where} is {found:g}, and no inference takes that long")
+    return round(found * unit_ns)
+
+
+def number(value: object, where: str, what: str = "a time") -> float:
+    """A finite number. Raises UsageError, naming where it stands, for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{where} is {str(value)[:40]!r}, and not {what}")
+    try:
+        found = float(value)
+    except OverflowError:
+        found = inf
+    if not isfinite(found):
+        raise UsageError(f"{where} is {found}, and not {what}")
+    return found
+
+
+def count(text: str) -> int | None:
+    """A count of up to nine ASCII digits; None for anything else, "²" too."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def written_at(path: Path) -> str:

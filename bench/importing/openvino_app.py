@@ -47,7 +47,7 @@ def read(asked: Asked, target: Target) -> Foreign:
     if asked.log is None:
         raise UsageError(
             f"{asked.file} does not say which precision and version it ran: give what "
-            "benchmark_app printed as --log FILE"
+            f"benchmark_app printed as --log FILE, or as {asked.log_beside.name} beside it"
         )
     report = _report(asked.file)
     log = foreign.text(asked.log, "log of benchmark_app")
@@ -59,8 +59,9 @@ def read(asked: Asked, target: Target) -> Foreign:
     version = re.search(r"Build \.+ (\d[\w.]*)", log)
     hardware = _hardware(asked, target)
     requests = _count(asked, setup, "number of parallel infer requests")
-    streams, threads = said.get("NUM_STREAMS", ""), said.get("INFERENCE_NUM_THREADS", "")
-    known = streams.isdigit() and threads.isdigit() and int(streams) > 0
+    streams = foreign.count(said.get("NUM_STREAMS", ""))
+    all_threads = foreign.count(said.get("INFERENCE_NUM_THREADS", ""))
+    threads = all_threads // streams or None if streams and all_threads else None
     return Foreign(
         tool="benchmark_app",
         version=version[1] if version else None,
@@ -70,15 +71,17 @@ def read(asked: Asked, target: Target) -> Foreign:
             asked.batch, _count(asked, setup, "batch size"), "--batch", asked.file
         ),
         streams=requests,
-        threads=int(threads) // int(streams) if known else None,
+        threads=threads,
         started_at=foreign.written_at(asked.file),
         reported=_reported(asked, results),
         versions={"openvino": version[1]} if version else {},
         flags={
             "api": str(setup.get("API", "")),
             "precision_hint": said["INFERENCE_PRECISION_HINT"],
-            "throughput_reported_ips": _number(asked, results, "throughput"),
-            **({"threads": int(threads) // int(streams)} if known else {}),
+            "throughput_reported_ips": foreign.number(
+                _number(asked, results, "throughput"), f"{asked.file}: throughput", "a rate"
+            ),
+            **({"threads": threads} if threads else {}),
             **{key.lower(): said[key] for key in ("PERFORMANCE_HINT",) if key in said},
         },
         notes=_notes(hardware, log),
@@ -108,6 +111,11 @@ def _report(path: Path) -> dict[str, dict[str, Any]]:
                 parts.setdefault(section, {})[row[0]] = ";".join(row[1:])
     if not all(isinstance(parts.get(key), dict) for key in _HEADINGS.values()):
         raise UsageError(f"{path} is no {what}: it lacks {' or '.join(_HEADINGS)}")
+    for key in _HEADINGS.values():  # JSON can escape what a terminal would obey
+        parts[key] = {
+            name: " ".join(foreign.plain(value).split()) if isinstance(value, str) else value
+            for name, value in parts[key].items()
+        }
     if "error" in parts["execution_results"]:
         raise UsageError(
             f"{path}: that run failed: {str(parts['execution_results']['error'])[:200]}"
@@ -133,11 +141,12 @@ def _reported(asked: Asked, results: dict[str, Any]) -> Reported:
         max_ms=_time(asked, results, "max latency"),
         resolution_ms=_RESOLUTION_MS,
     )
-    if not found.min_ms <= found.p50_ms <= found.max_ms:
-        raise UsageError(
-            f"{asked.file}: the median {found.p50_ms:g} ms is not between the least "
-            f"{found.min_ms:g} and the most {found.max_ms:g}"
-        )
+    for what, ms in (("median", found.p50_ms), ("mean", found.mean_ms)):
+        if not found.min_ms <= ms <= found.max_ms:
+            raise UsageError(
+                f"{asked.file}: the {what} {ms:g} ms is not between the least {found.min_ms:g} and "
+                f"the most {found.max_ms:g}"
+            )
     return found
 
 
@@ -203,7 +212,7 @@ def _hardware(asked: Asked, target: Target) -> str:
 def _number(asked: Asked, section: dict[str, Any], key: str) -> float:
     try:
         return float(section[key])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{asked.file} has no number for {key!r}") from error
 
 
@@ -214,7 +223,6 @@ def _time(asked: Asked, section: dict[str, Any], key: str) -> float:
 
 
 def _count(asked: Asked, section: dict[str, Any], key: str) -> int:
-    value = str(section.get(key, ""))
-    if not value.isdigit() or not int(value):
+    if not (found := foreign.count(str(section.get(key, "")))):
         raise UsageError(f"{asked.file} has no count for {key!r}")
-    return int(value)
+    return found

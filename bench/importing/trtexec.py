@@ -38,7 +38,8 @@ def read(asked: Asked, target: Target) -> Foreign:
     if asked.log is None:
         raise UsageError(
             f"{asked.file} does not hold the flags it was measured with, and their defaults "
-            "changed with TensorRT 11.0: give what trtexec printed as --log FILE"
+            f"changed with TensorRT 11.0: give what trtexec printed as --log FILE, or as "
+            f"{asked.log_beside.name} beside it"
         )
     log = trtexec_log.read(asked.log)
     _require_target(log, target)
@@ -48,7 +49,7 @@ def read(asked: Asked, target: Target) -> Foreign:
     batch = foreign.agreed(asked.batch, log.batch, "--batch", log.path)
     samples, starts = _samples(asked, log, window)
     warmups = len(samples) - log.queries  # TensorRT before 8.5 exports them too
-    hardware = log.device if targets.hardware_of(target).gpu else f"{log.device}, {log.sms} SMs"
+    hardware = _hardware(asked, log, target)
     return Foreign(
         tool="trtexec",
         version=log.version,
@@ -102,6 +103,18 @@ def _require_target(log: Log, target: Target) -> None:
             )
 
 
+def _hardware(asked: Asked, log: Log, target: Target) -> str:
+    """What the log says, with the SMs that tell boards apart. Raises UsageError where a person says
+    otherwise: neither its words nor the name of what `target` runs on."""
+    wanted = targets.hardware_of(target)
+    found = log.device if wanted.gpu else f"{log.device}, {log.sms} SMs"
+    if asked.hardware in (None, log.device, found):
+        return found
+    if wanted.gpu == "*" or not wanted.is_stated(str(asked.hardware)):
+        raise UsageError(f"--hardware {asked.hardware} was given, and {log.path} says {found}")
+    return found
+
+
 def _notes(log: Log, target: Target) -> tuple[str, ...]:
     notes = [f"trtexec warned: {warning}" for warning in log.warnings]
     if log.precision is None:
@@ -132,8 +145,7 @@ def _samples(asked: Asked, log: Log, window: Window) -> tuple[list[int], list[fl
             raise UsageError(f"{where} it is no object with computeMs, latencyMs, startComputeMs")
         samples.append(foreign.ns(entry[key], 1e6, f"{where} {key}"))
         compute.append(foreign.ns(entry["computeMs"], 1e6, f"{where} computeMs") / 1e6)
-        start = entry["startComputeMs"]
-        starts.append(float(start) if isinstance(start, int | float) else 0.0)
+        starts.append(foreign.number(entry["startComputeMs"], f"{where} startComputeMs"))
     middle = median(compute[len(entries) - log.queries :])
     if abs(middle - log.median_ms) > _SAME_MEDIAN * log.median_ms:
         raise UsageError(

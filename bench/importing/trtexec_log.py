@@ -22,18 +22,23 @@ if TYPE_CHECKING:
 _PREFIX = re.compile(r"^\s*\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\] \[[A-Z]\] ?(.*)$")
 _SECTION = re.compile(r"^=== (.+?) ===$")
 _BINDING = re.compile(
-    r"^(?:Created input binding|Input binding) for (\S+) with dimensions (\d+(?:x\d+)*)"
+    r"^(?:Created input binding|Input binding) for (\S+) with dimensions "
+    r"(\d{1,9}(?:x\d{1,9})*)\b",
+    re.ASCII,
 )
-_TRACE = re.compile(r"^Timing trace has (\d+) queries over ([\d.e+-]+) s$")
-_WARMUP = re.compile(r"^Warmup completed (\d+) queries over ")
+_TRACE = re.compile(r"^Timing trace has (\d{1,9}) queries over ([\d.e+-]+) s$", re.ASCII)
+_WARMUP = re.compile(r"^Warmup completed (\d{1,9}) queries over ", re.ASCII)
 _GPU_TIME = re.compile(r"^GPU Compute Time: .*\bmedian = ([\d.e+-]+) ms")
 _ENABLED = {"Enabled": True, "Disabled": False}
+#: The options say that a CUDA graph was asked for; a warning, that capturing it failed.
+_NO_GRAPH = "without using CUDA graph"
 
 
 @dataclass(frozen=True)
 class Log:
     """`inputs` are the shapes that were run, by name; `precision` is what the builder was allowed,
-    None where an engine was loaded or the network says it itself; `median_ms` is the GPU's."""
+    None where an engine was loaded or the network says it itself; `cuda_graph` is whether one was
+    launched; `median_ms` is the GPU's."""
 
     path: Path
     version: str
@@ -80,8 +85,8 @@ def _parsed(path: Path, text: str) -> Log:
         first = first or (stamped and stamped[1]) or None
         words = (stamped[2] if stamped else line).strip()
         plain.append(words)
-        if " [W] " in line[:40] and words.startswith("* "):
-            warnings.append(words[2:])
+        if " [W] " in line[:40] and (words.startswith("* ") or _NO_GRAPH in words):
+            warnings.append(words.removeprefix("* "))
         if headed := _SECTION.match(words):
             section = headed[1]
         key, colon, value = words.partition(":")
@@ -105,9 +110,9 @@ def _parsed(path: Path, text: str) -> Log:
 
     def count(where: str, *keys: str) -> int:
         value = of(where, *keys)
-        if not value.isdigit():
-            raise UsageError(f"{path}: {keys[0]} is {value!r}, and no number")
-        return int(value)
+        if (whole := foreign.count(value)) is None:
+            raise UsageError(f"{path}: {keys[0]} is {value[:40]!r}, and no number")
+        return whole
 
     def found(pattern: re.Pattern[str], what: str) -> str:
         for line in plain:
@@ -118,15 +123,18 @@ def _parsed(path: Path, text: str) -> Log:
     def number(pattern: re.Pattern[str], what: str) -> float:
         value = found(pattern, what)
         try:
-            return float(value)
+            return foreign.number(float(value), f"{path}: {what}")
         except ValueError as error:
-            raise UsageError(f"{path}: {what} is {value!r}, and no number") from error
+            raise UsageError(f"{path}: {what} is {value[:40]!r}, and not a time") from error
 
     device, options = "Device Information", "Inference Options"
     build = said.get("Build Options", {})
     inputs = {
         hit[1]: tuple(map(int, hit[2].split("x"))) for hit in map(_BINDING.match, plain) if hit
     }
+    capability = of(device, "Compute Capability")
+    if not re.fullmatch("[0-9]{1,2}[.][0-9]", capability):
+        raise UsageError(f"{path}: Compute Capability is {capability[:40]!r}, as of no GPU")
     version = next(
         (each["TensorRT version"] for each in said.values() if "TensorRT version" in each), None
     )
@@ -137,10 +145,10 @@ def _parsed(path: Path, text: str) -> Log:
         path=path,
         version=version,
         device=of(device, "Selected Device"),
-        compute_capability=of(device, "Compute Capability"),
+        compute_capability=capability,
         sms=count(device, "SMs"),
         transfers=enabled("Data transfers"),
-        cuda_graph=enabled("CUDA Graph"),
+        cuda_graph=enabled("CUDA Graph") and not any(_NO_GRAPH in each for each in warnings),
         spin_wait=enabled("Spin-wait"),
         streams=count(options, "Inference Streams", "Streams"),
         batch=_batch(path, of(options, "Batch"), inputs),
@@ -161,8 +169,8 @@ def _parsed(path: Path, text: str) -> Log:
 
 def _batch(path: Path, said: str, inputs: dict[str, tuple[int, ...]]) -> int:
     """The batch that was run: that of an implicit-batch engine, else the inputs' first size."""
-    if said.isdigit() and int(said) > 1:
-        return int(said)
+    if (implicit := foreign.count(said) or 0) > 1:
+        return implicit
     sizes = {shape[0] for shape in inputs.values()}
     if len(sizes) != 1 or not min(sizes):
         raise UsageError(
