@@ -143,10 +143,12 @@ def _tags(name: str, every: list[str]) -> list[str]:
 
 def _unknown_tag(name: str, tags: list[str]) -> UsageError:
     architecture, _, tag = name.partition(".")
-    look = f"bench list models '{architecture}.*'"
-    if len(tags) <= _FEW:
-        look = f"one of: {', '.join(tags)}"
-    return unknown(f"weights tag of {architecture}", tag, tags, look)
+    hint = f"see `bench list models '{architecture}.*'`"
+    if near := close(tag, tags, cutoff=0.5):
+        hint = f"did you mean {', '.join(f'{architecture}.{each}' for each in near)}?"
+    elif len(tags) <= _FEW:
+        hint = f"one of: {', '.join(tags)}"
+    return UsageError(f"unknown weights tag of {architecture} {tag!r}: {hint}")
 
 
 def _builtin(cache: Cache) -> list[str]:

@@ -51,8 +51,8 @@ def outlines(names: Iterable[str]) -> Iterator[Outline]:
 
 
 def _params(architecture: str, entry: Any) -> int | None:
-    stated = entry.meta.get("num_params")
-    return stated and stated - _AUXILIARY.get(architecture, 0)
+    stated: int | None = entry.meta.get("num_params")
+    return None if stated is None else stated - _AUXILIARY.get(architecture, 0)
 
 
 def headline(entry: Any) -> tuple[str | None, float | None]:
