@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from bench import plugins
 from bench.cache import Cache, versions
-from bench.errors import BenchError, Unavailable, UsageError, unknown
+from bench.errors import BenchError, Unavailable, UsageError, close, unknown
 from bench.launch import ChildError, call
-from bench.messages import Names
+from bench.messages import Describe, Described, Names
 from bench.modelref import ZOOS, ModelRef
 from bench.timing import Deadline
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Seconds a source may take to list itself.
 _PATIENCE = 120.0
+#: How alike a name has to be to one that there is, to be taken for a slip.
+_MISTYPED = 0.87
+#: As many tags as a message lists.
+_FEW = 10
 
 
 def names(source: str, cache: Cache) -> list[str]:
@@ -86,8 +90,7 @@ def _resolve(pattern: str, cache: Cache) -> list[str]:
         return [pattern]
     found = _among(ref.name, every)
     if not found:
-        near = [f"{ref.source}:{name}" for name in every]
-        raise unknown("model", pattern, near, f"bench list models '{ref.source}:*'")
+        raise _nowhere(ref.source, ref.name, every, cache)
     return [f"{ref.source}:{name}" for name in found]
 
 
@@ -108,7 +111,44 @@ def _in_zoos(name: str, cache: Cache) -> list[str]:
         raise UsageError(f"{name} is a file, but not called *.onnx: an ONNX file was expected")
     if missing:
         raise missing[0]
+    if tags := _tags(name, searched):
+        raise _unknown_tag(name, tags)
     raise unknown("model", name, [*searched, *_builtin(cache)], "bench list models")
+
+
+def _nowhere(source: str, name: str, every: list[str], cache: Cache) -> UsageError:
+    """Why a source has no such model: in its own words, which may be more than that the name is
+    unknown, unless it is mistyped."""
+    full = f"{source}:{name}"
+    if tags := _tags(name, every):
+        return _unknown_tag(full, tags)
+    if not has_magic(name) and not close(name, every, cutoff=_MISTYPED):
+        try:
+            call(Describe(full, None, str(cache.root)), Described, Deadline.after(_PATIENCE))
+        except ChildError as failed:
+            if failed.kind == UsageError.kind:
+                return UsageError(str(failed))
+    near = [f"{source}:{each}" for each in every]
+    return unknown("model", full, near, f"bench list models '{source}:*'")
+
+
+def _tags(name: str, every: list[str]) -> list[str]:
+    """The tags of weights that there are of a model, where `name` asks for another one."""
+    architecture, dot, _ = name.partition(".")
+    if not dot or architecture not in every:
+        return []
+    start = architecture + dot
+    return [each.removeprefix(start) for each in every if each.startswith(start)]
+
+
+def _unknown_tag(name: str, tags: list[str]) -> UsageError:
+    architecture, _, tag = name.partition(".")
+    hint = f"see `bench list models '{architecture}.*'`"
+    if near := close(tag, tags, cutoff=0.5):
+        hint = f"did you mean {', '.join(f'{architecture}.{each}' for each in near)}?"
+    elif len(tags) <= _FEW:
+        hint = f"one of: {', '.join(tags)}"
+    return UsageError(f"unknown weights tag of {architecture} {tag!r}: {hint}")
 
 
 def _builtin(cache: Cache) -> list[str]:

@@ -61,7 +61,15 @@ def first_line(error: BaseException) -> str:
 def unknown(what: str, name: str, known: Iterable[str], see: str) -> UsageError:
     """The error for a name that does not exist, with its near matches, or where to look: a command
     or a file, or all that there is ("one of: ...")."""
-    near = get_close_matches(name, list(dict.fromkeys(known)), n=4, cutoff=0.5)
+    near = close(name, known, cutoff=0.5)
     look = see if see.startswith("one of: ") else f"see `{see}`"
     hint = f"did you mean {', '.join(near)}?" if near else look
     return UsageError(f"unknown {what} {name!r}: {hint}")
+
+
+def close(name: str, known: Iterable[str], cutoff: float) -> list[str]:
+    """The few of the known names that are nearest, whatever their case."""
+    folded: dict[str, str] = {}
+    for each in known:
+        folded.setdefault(each.lower(), each)
+    return [folded[each] for each in get_close_matches(name.lower(), folded, n=4, cutoff=cutoff)]

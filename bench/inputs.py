@@ -12,6 +12,7 @@ from PIL import Image
 from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError
+from bench.pool import WHOLE
 from bench.preprocess import to_input
 
 if TYPE_CHECKING:
@@ -84,11 +85,24 @@ def write_pool(model: Model, dataset: Dataset | None, to: Path) -> Artifact:
         size = sum(array.nbytes for array in first.values())
         pool = [first, *islice(every, max(2, min(POOL, POOL_BYTES // size)) - 1)]
         path = to / "pool.npz"
-        columns: dict[str, Any] = {
-            name: np.concatenate([feed[name] for feed in pool]) for name in first
-        }
+        whole = {spec.name for spec in model.inputs if _is_whole(spec, model)}
+        columns: dict[str, Any] = {}
+        for name in first:
+            arrays = [feed[name] for feed in pool]
+            if name in whole:
+                columns[WHOLE + name] = np.stack(arrays)
+            else:
+                columns[name] = np.concatenate(arrays)
         np.savez(path, **columns)
     return artifact(path, form="npz", made_by="bench", build_s=taken.seconds)
+
+
+def _is_whole(spec: TensorSpec, model: Model) -> bool:
+    """Whether an input beside the images has no batch: its shape is fixed, and not as theirs is."""
+    images = model.inputs[0]
+    batch = images.shape[0] if images.shape else None
+    fixed = bool(spec.shape) and None not in spec.shape
+    return spec is not images and fixed and spec.shape[0] != batch
 
 
 def _synthetic_images(size: int = 256) -> Iterator[Image.Image]:

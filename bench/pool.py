@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from bench.contracts import Feed
+    from bench.contracts import Array, Feed
     from bench.records import Artifact
+
+
+#: What the name of an array begins with where each of its rows is a whole input, without a batch.
+WHOLE = "whole "
 
 
 def read(pool: Artifact, batch: int) -> list[Feed]:
     """The pool as feeds of a batch size: consecutive inputs, round and round."""
     with np.load(pool.path) as arrays:
         columns = {name: arrays[name] for name in arrays.files}
-    n = len(next(iter(columns.values())))
+    n = max(len(column) for column in columns.values())
     order = cycle(range(n))
     chosen = [list(islice(order, batch)) for _ in range(n if batch == 1 else max(2, n // batch))]
-    return [{name: column[rows] for name, column in columns.items()} for rows in chosen]
+    return [dict(_fed(*each, rows) for each in columns.items()) for rows in chosen]
+
+
+def _fed(name: str, column: Array, rows: list[int]) -> tuple[str, Array]:
+    if name.startswith(WHOLE):
+        return name.removeprefix(WHOLE), column[rows[0] % len(column)]
+    return name, column[rows]

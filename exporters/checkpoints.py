@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import urllib.error
 import urllib.request
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from bench.cache import sha256_of
 from bench.errors import StageError, UsageError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import torch
 
@@ -60,20 +62,16 @@ def tag_of(path: str) -> str:
     return f"{file.name}#{sha256_of([file])[:12]}"
 
 
-def load_file(module: torch.nn.Module, path: str) -> None:
-    """Load safetensors or a state dict into `module`. Nothing but tensors is ever unpickled."""
+def load_file(module: torch.nn.Module, path: str, unused: Collection[str] = ()) -> None:
+    """Load safetensors or a state dict into `module`, without the parts that are `unused`. Nothing
+    but tensors is ever unpickled. Raises StageError "bad-weights"."""
     file = Path(path).expanduser()
-    try:
-        state = _read(file)
-    except Exception as error:  # each format has its own errors
-        reason = first_line(error)[:200]
-        raise StageError(
-            "bad-weights", f"{file} is neither safetensors nor a plain state dict: {reason}"
-        ) from error
+    state = _read(file)
     for wrapper in ("state_dict", "model", "state_dict_ema"):
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    state = {key: value for key, value in state.items() if key.partition(".")[0] not in unused}
     own = module.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unfit = [
@@ -90,16 +88,40 @@ def load_file(module: torch.nn.Module, path: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file as load_safetensors
+    """What a file of weights holds. Raises StageError "bad-weights" with one sentence."""
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file as load_safetensors
 
-        return dict(load_safetensors(file))
-    import torch
+            return dict(load_safetensors(file))
+        import torch
 
-    loaded = torch.load(file, map_location="cpu", weights_only=True)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # what is not zipped may be no pickle either
+        if zipfile.is_zipfile(file):
+            problem = "holds a pickled module or other objects: save its state_dict() instead"
+        else:
+            problem = "is neither safetensors nor a plain state dict"
+        raise StageError("bad-weights", f"{file} {problem}") from error
+    except Exception as error:  # each format has its own errors
+        reason = first_line(error)[:200]
+        if _is_cut_off(file):
+            problem = "is not a whole file: it ends too early; copy or download it again"
+        elif file.suffix == ".safetensors":
+            problem = f"is not a whole safetensors file: {reason}"
+        else:
+            problem = f"is neither safetensors nor a plain state dict: {reason}"
+        raise StageError("bad-weights", f"{file} {problem}") from error
     if not isinstance(loaded, dict):
-        raise ValueError(f"it holds a {type(loaded).__name__}, not a dictionary of tensors")
+        kind = type(loaded).__name__
+        raise StageError("bad-weights", f"{file} holds a {kind}, not a dictionary of tensors")
     return loaded
+
+
+def _is_cut_off(file: Path) -> bool:
+    """Whether it begins as the zip archive that `torch.save` writes, and has not the end of one."""
+    with file.open("rb") as opened:
+        return opened.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(file)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -35,8 +36,9 @@ class OnnxFile:
         if weights not in ("pretrained",):
             raise UsageError(f"{name} carries its own weights: --weights {weights} has no meaning")
         graph = onnx_graph.read(path)
-        if not onnx_graph.inputs(graph):
-            raise StageError("bad-model", f"{path} has no inputs: there is nothing to feed")
+        _require_feedable(path, onnx_graph.inputs(graph))
+        if not graph.graph.output:
+            raise StageError("bad-model", f"{path} has no outputs: there is nothing to compute")
         files = [path, *(path.parent / other for other in onnx_graph.companions(graph))]
         model = Model(
             name=name,
@@ -73,6 +75,20 @@ class OnnxFile:
 
     def dataset(self, model: Model) -> Dataset | None:
         return None
+
+
+def _require_feedable(path: Path, found: tuple[TensorSpec, ...]) -> None:
+    """Raise StageError where a file takes nothing, or something else than numbers."""
+    if not found:
+        raise StageError("bad-model", f"{path} has no inputs: there is nothing to feed")
+    for spec in found:
+        if not re.fullmatch(r"bool|float(16|32|64)|u?int(8|16|32|64)", spec.dtype):
+            kind = "text" if spec.dtype == "object" else spec.dtype
+            raise StageError(
+                "bad-model",
+                f"input {spec.name!r} of {path} takes {kind}: only numbers that numpy has, and "
+                "truth values, can be fed",
+            )
 
 
 def _outputs(shape: tuple[int | None, ...]) -> int | None:

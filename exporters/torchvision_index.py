@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 #: The headline figure of each kind of table in `_metrics`, and what we call it; of masks before
 #: that of boxes.
 _METRICS = {"acc@1": "top1", "mask_map": "mAP", "box_map": "mAP", "miou": "mIoU"}
+#: Parameters that the metadata counts and that are not exported: heads that help in training only.
+_AUXILIARY = {
+    "inception_v3": 3_326_696,
+    "fcn_resnet50": 2_365_205,
+    "fcn_resnet101": 2_365_205,
+    "deeplabv3_resnet50": 2_365_205,
+    "deeplabv3_resnet101": 2_365_205,
+    "deeplabv3_mobilenet_v3_large": 3_851,
+}
 
 
 def outlines(names: Iterable[str]) -> Iterator[Outline]:
@@ -32,13 +41,18 @@ def outlines(names: Iterable[str]) -> Iterator[Outline]:
         yield Outline(
             name,
             task,
-            params=entry.meta.get("num_params"),
+            params=_params(architecture, entry),
             input=_input(entry),
             weights=entry.name,
             metric=metric,
             published=value,
             source=f"torchvision, {entry}.meta" if metric else None,
         )
+
+
+def _params(architecture: str, entry: Any) -> int | None:
+    stated: int | None = entry.meta.get("num_params")
+    return None if stated is None else stated - _AUXILIARY.get(architecture, 0)
 
 
 def headline(entry: Any) -> tuple[str | None, float | None]:

@@ -21,6 +21,8 @@ _METRICS = {"acc@1": "top1", "box_map": "mAP", "mask_map": "mAP", "miou": "mIoU"
 #: The size of the shorter side that segmenters are evaluated at, whole image: here a square that
 #: the whole image fits into, for the size of an input is fixed.
 _SEGMENTED = 520
+#: Heads that help in training only: pretrained networks may have them, and files of weights too.
+_AUXILIARY = ("aux_classifier", "aux1", "aux2", "AuxLogits")
 
 
 class TorchvisionZoo(TorchSource):
@@ -105,8 +107,9 @@ def _create(model: Model) -> Any:
     entry = models.get_model_weights(model.name)[model.weights] if pretrained else None
     extra: dict[str, Any] = {}
     if entry is None and model.name in ("googlenet", "inception_v3"):
-        # Their training heads take half a minute to be initialised otherwise.
-        extra["init_weights"] = True
+        # As torchvision makes them for weights of its own; the training heads take half a minute
+        # to be initialised otherwise.
+        extra |= {"aux_logits": False, "transform_input": True, "init_weights": True}
     if model.task != "classification":
         # Else the weights of the backbone are fetched, whatever those of the whole are.
         extra["weights_backbone"] = None
@@ -114,19 +117,21 @@ def _create(model: Model) -> Any:
             extra["num_classes"] = len(model.labels) + (model.output.label_offset or 0)  # type: ignore[union-attr]
     with checkpoints.seeded():
         module = models.get_model(model.name, weights=entry, **extra)
+    for head in _AUXILIARY:
+        if hasattr(module, head):
+            setattr(module, head, None)
     if model.weights_file:
-        checkpoints.load_file(module, model.weights_file)
+        checkpoints.load_file(module, model.weights_file, unused=_AUXILIARY)
     return module.eval()
 
 
 def _first_output(module: Any) -> Any:
-    """A segmenter gives a dictionary; what helps in training only is left out of it."""
+    """A segmenter gives a dictionary."""
     import torch
 
     class Segmenter(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            module.aux_classifier = None
             self.module = module
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:

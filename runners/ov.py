@@ -181,14 +181,15 @@ def _converted(onnx: Artifact) -> Any:
 
 
 def _fix_batch(model: Any, batch: int) -> None:
-    """A fixed shape is what is deployed for latency; a free one costs time in every call."""
+    """A fixed shape is what is deployed for latency; a free one costs time in every call. An input
+    beside the first may have no batch."""
     shapes = {}
-    for port in model.inputs:
+    for i, port in enumerate(model.inputs):
         shape = port.partial_shape
         if shape.rank.get_length() and shape[0].is_dynamic:
             shape[0] = batch
             shapes[port] = shape
-        elif shape.rank.get_length() and shape[0].get_length() != batch:
+        elif i == 0 and shape.rank.get_length() and shape[0].get_length() != batch:
             raise StageError(
                 "fixed-batch",
                 f"the model is fixed at batch {shape[0].get_length()}, and batch {batch} is asked",

@@ -146,9 +146,19 @@ def test_a_bare_name_is_found_and_a_wrong_one_has_neighbours(bench: Any) -> None
     wrong = bench("run", "-m", "mobilenetv3_smal_050", "-t", "null-fp32")
     assert wrong.status == 2
     assert "mobilenetv3_small_050" in wrong.err
+    bare = bench("run", "-m", "resnet50.a9_in1k", "-t", "null-fp32")
+    assert "unknown weights tag of resnet50 'a9_in1k': did you mean resnet50." in bare.err
     tag = bench("run", "-m", "timm:resnet50.a9_in1k", "-t", "null-fp32")
     assert tag.status == 2
     assert "timm:resnet50.a2_in1k" in tag.err
+    version = bench("run", "-m", "torchvision:resnet18.V9", "-t", "null-fp32")
+    assert "unknown weights tag of torchvision:resnet18 'V9'" in version.err
+    assert "IMAGENET1K_V1" in version.err
+    shouted = bench("run", "-m", "RESNET18", "-t", "null-fp32")
+    assert "did you mean resnet18" in shouted.err
+    video = bench("run", "-m", "torchvision:r3d_18", "-t", "null-fp32")
+    assert video.status == 2
+    assert "torchvision:r3d_18 takes no single image" in video.err
 
 
 def test_accuracy_on_a_folder_of_images(bench: Any, tmp_path: Path) -> None:
