@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import Outline
+from exporters import torchvision_detectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 #: The headline figure of each kind of table in `_metrics`, and what we call it; of masks before
 #: that of boxes.
 _METRICS = {"acc@1": "top1", "mask_map": "mAP", "box_map": "mAP", "miou": "mIoU"}
+
+#: The size of the shorter side that segmenters are evaluated at, whole image: here a square that
+#: the whole image fits into, for the size of an input is fixed.
+SEGMENTED = 520
 
 
 def outlines(names: Iterable[str]) -> Iterator[Outline]:
@@ -33,7 +38,7 @@ def outlines(names: Iterable[str]) -> Iterator[Outline]:
             name,
             task,
             params=entry.meta.get("num_params"),
-            input=_input(entry),
+            input=_input(architecture, task, entry),
             weights=entry.name,
             metric=metric,
             published=value,
@@ -60,7 +65,12 @@ def _task(module: str, entry: Any) -> Task | None:
     return "classification"
 
 
-def _input(entry: Any) -> tuple[int, ...] | None:
-    """Channels, height and width, where the weights want one size: detectors take any."""
-    crop = getattr(entry.transforms(), "crop_size", None)
-    return (3, crop[0], crop[-1]) if crop else None
+def _input(architecture: str, task: Task | None, entry: Any) -> tuple[int, ...]:
+    """Channels, height and width of what is exported: detectors and segmenters take any size."""
+    if task == "classification":
+        crop = entry.transforms().crop_size
+        return 3, crop[0], crop[-1]
+    if task == "segmentation":
+        return 3, SEGMENTED, SEGMENTED
+    how = torchvision_detectors.preprocess(architecture)
+    return 3, how.height, how.width
