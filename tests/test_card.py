@@ -80,30 +80,34 @@ def test_a_result_is_shown_as_before(bench: Any, own_store: Path) -> None:
     assert bench("show", row["id"][:6]).json["id"] == row["id"]
 
 
-def network(path: Path, node: onnx.NodeProto, x: Any, y: Any, *weights: onnx.TensorProto) -> Path:
-    """A file of one node, from x to y, each a type and a shape."""
-    values = [helper.make_tensor_value_info(name, *of) for name, of in (("x", x), ("y", y))]
+def network(name: str, node: onnx.NodeProto, x: Any, y: Any, *weights: onnx.TensorProto) -> str:
+    """A file here of one node, from x to y, each a type and a shape."""
+    values = [helper.make_tensor_value_info(each, *of) for each, of in (("x", x), ("y", y))]
     graph = helper.make_graph([node], "made", values[:1], values[1:], weights)
     opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
-    return path
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), name)
+    return f"./{name}"
 
 
-def test_a_file_without_layers_costs_nothing(bench: Any, tmp_path: Path) -> None:
+def test_a_file_without_layers_costs_nothing(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     plane = TensorProto.FLOAT, [1, 3, 8, 8]
     node = helper.make_node("Relu", ["x"], ["y"])
-    net = network(tmp_path / "relu.onnx", node, plane, plane)
+    net = network("relu.onnx", node, plane, plane)
     shown = bench("show", net, "--json")
     assert shown.status == 0, shown.err
     assert shown.json["gmacs"] == 0
     assert "0 an image" in bench("show", net).out
 
 
-def test_nothing_is_no_least(bench: Any, tmp_path: Path) -> None:
+def test_nothing_is_no_least(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
     weight = numpy_helper.from_array(np.ones((4, 2), np.int8), "w")
     sides = (TensorProto.INT8, [1, 4]), (TensorProto.INT32, [1, 2])
-    shown = bench("show", network(tmp_path / "int.onnx", node, *sides, weight))
+    shown = bench("show", network("int.onnx", node, *sides, weight))
     assert "not countable: 1 MatMulInteger" in shown.out, shown.err
     assert "at least" not in shown.out
 
