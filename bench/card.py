@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Seconds that describing may take, and exporting where it is asked.
 _PATIENCE, _EXPORT_PATIENCE = 120.0, 1800.0
+#: Of weights that a source does not list.
+UNASKED = "not known: the hub was not asked"
 
 
 def draw(text: str, cache: Cache, store: Store, *, count: bool = False) -> dict[str, Any]:
@@ -39,7 +41,11 @@ def draw(text: str, cache: Cache, store: Store, *, count: bool = False) -> dict[
     tag = outline.weights if outline else None
     described = call(Describe(str(ref), tag, str(cache.root)), Described, Deadline.after(_PATIENCE))
     model, facts = described.model, described.facts
-    results = _results(ref, store)
+    every = _names(ref, cache)
+    architecture = _architecture(ref, every)
+    start = f"{architecture}."
+    tags = [each.removeprefix(start) for each in every if each.startswith(start)]
+    results = _results(ref, architecture, store)
     if facts is None:
         facts = next((each.facts for each in reversed(results) if each.facts), None)
     if facts is None and (count or ref.source == "onnx"):
@@ -47,12 +53,14 @@ def draw(text: str, cache: Cache, store: Store, *, count: bool = False) -> dict[
         export = Export(str(ref), weights, str(cache.root), False)
         facts = call(export, Exported, Deadline.after(_EXPORT_PATIENCE)).facts
     rows = [to_public(each) for each in results]
+    used = tag or (model.weights if model.weights != "random" else None)
     return {
         "model": named[0],
         "source": model.source,
         "name": model.name,
-        "weights": tag or (model.weights if model.weights != "random" else None),
-        "tags": _tags(ref, cache),
+        "weights": used,
+        "weights_note": None if used else _lack(ref, cache),
+        "tags": tags,
         "task": model.task,
         "input": list(model.inputs[0].shape[1:]) if model.inputs else None,
         "preprocess": msgspec.to_builtins(model.preprocess),
@@ -71,28 +79,37 @@ def _outline(ref: ModelRef, cache: Cache) -> Outline | None:
         return None
 
 
-def _tags(ref: ModelRef, cache: Cache) -> list[str]:
-    """The tags of an architecture's weights that its source lists."""
-    if ref.source == "onnx":
-        return []
-    start = f"{_architecture(ref)}."
-    every = catalog.names(ref.source or "", cache)
-    return [name.removeprefix(start) for name in every if name.startswith(start)]
+def _names(ref: ModelRef, cache: Cache) -> list[str]:
+    return [] if ref.source == "onnx" else catalog.names(ref.source or "", cache)
 
 
-def _architecture(ref: ModelRef) -> str:
-    return ref.name.partition(".")[0]
+def _architecture(ref: ModelRef, every: list[str]) -> str:
+    """The name without the tag of its weights. Files, folders and code have no tags; what is behind
+    a dot there is part of the name."""
+    start = ref.name.partition(".")[0]
+    return start if start in every else ref.name
 
 
-def _results(ref: ModelRef, store: Store) -> list[Any]:
+def _results(ref: ModelRef, architecture: str, store: Store) -> list[Any]:
     """Of these weights, where a tag was asked for; else of all weights of the architecture."""
     if ref.source == "onnx":
         return store.read(model=ref.name)
-    asked = store.of_architecture(str(replace(ref, name=_architecture(ref))))
-    tag = ref.name.partition(".")[2]
+    asked = store.of_architecture(str(replace(ref, name=architecture)))
+    tag = ref.name[len(architecture) + 1 :]
     return [
         each for each in asked if not tag or (each.model is not None and each.model.weights == tag)
     ]
+
+
+def _lack(ref: ModelRef, cache: Cache) -> str:
+    """Why no weights are known."""
+    if ref.is_folder:
+        return "none in the folder"
+    try:
+        every = index.outlines(ref.source or "", cache)
+    except BenchError:
+        return UNASKED
+    return "none published" if any(each.weights for each in every) else UNASKED
 
 
 def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,12 +135,17 @@ def _costs(facts: Facts | None, outline: Outline | None) -> dict[str, Any]:
     """Parameters are known to the index too; None is unknown."""
     params = facts.params if facts else outline.params if outline else None
     return {
-        "params_m": params / 1e6 if params else None,
-        "gmacs": facts.macs / 1e9 if facts and facts.macs else None,
-        "activations_m": facts.activations / 1e6 if facts and facts.activations else None,
-        "least_gmacs": facts.least_macs / 1e9 if facts and facts.least_macs else None,
+        "params_m": _scaled(params, 1e6),
+        "gmacs": _scaled(facts.macs if facts else None, 1e9),
+        "activations_m": _scaled(facts.activations if facts else None, 1e6),
+        "least_gmacs": _scaled(facts.least_macs if facts else None, 1e9),
         "uncounted": facts.uncounted if facts else None,
     }
+
+
+def _scaled(count: int | None, unit: float) -> float | None:
+    """Zero is a count as well; None is unknown."""
+    return None if count is None else count / unit
 
 
 def _published(model: Model, outline: Outline | None) -> dict[str, Any] | None:

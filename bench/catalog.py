@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bench import plugins
 from bench.cache import Cache, versions
@@ -19,6 +20,10 @@ from bench.timing import Deadline
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bench.messages import Outlines
+
+T = TypeVar("T")
+
 #: Seconds a source may take to list itself.
 _PATIENCE = 120.0
 #: How alike a name has to be to one that there is, to be taken for a slip.
@@ -29,17 +34,53 @@ _FEW = 10
 
 def names(source: str, cache: Cache) -> list[str]:
     """Every model of a source, sorted; from an index made once per installed version."""
-    key = [source, versions(("frontier-bench", *plugins.exporter(source).packages))]
-    known = cache.get("names", key, list[str])
-    if known is None:
-        try:
-            known = call(Names(source), list[str], Deadline.after(_PATIENCE))
-        except ChildError as failed:
-            kind = Unavailable if failed.kind == Unavailable.kind else BenchError
-            raise kind(f"models of {source} cannot be listed: {failed}") from failed
-        with suppress(OSError, BenchError):  # an index that cannot be kept is made again
-            cache.put("names", key, known)
+    return told("names", Names(source), list[str], _PATIENCE, cache)
+
+
+def told(
+    stage: str, request: Names | Outlines, kind: type[T], patience_seconds: float, cache: Cache
+) -> T:
+    """What a source says of itself, asked once per installed version; where its own package is not
+    installed, its refusal is kept as well.
+
+    Raises Unavailable for a missing package, BenchError for anything else that goes wrong.
+    """
+    packages = plugins.exporter(request.source).packages
+    key = [request.source, versions(("frontier-bench", *packages))]
+    known = cache.get(stage, key, kind)
+    if known is not None:
+        return known
+    lacks_its_own = bool(packages) and not _is_installed(packages[0])
+    if lacks_its_own and (refusal := cache.get("refusals", [stage, *key], str)):
+        raise Unavailable(refusal)
+    try:
+        known = call(request, kind, Deadline.after(patience_seconds))
+    except ChildError as failed:
+        said = f"models of {request.source} cannot be listed: {failed}"
+        if failed.kind != Unavailable.kind:
+            raise BenchError(said) from failed
+        if lacks_its_own:
+            with suppress(OSError, BenchError):
+                cache.put("refusals", [stage, *key], said)
+        raise Unavailable(said) from failed
+    with suppress(OSError, BenchError):  # an index that cannot be kept is made again
+        cache.put(stage, key, known)
     return known
+
+
+def _is_installed(package: str) -> bool:
+    return bool(versions((package,))) or find_spec(package.replace("-", "_")) is not None
+
+
+def may_name(pattern: str, source: str) -> bool:
+    """Whether a glob can name a model of a source at all."""
+    return ":" not in pattern or asks_for(pattern, source)
+
+
+def asks_for(pattern: str, source: str) -> bool:
+    """Whether a glob names the source itself."""
+    named, colon, _ = pattern.partition(":")
+    return bool(colon) and fnmatchcase(source, named)
 
 
 def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[str]]:
@@ -48,6 +89,8 @@ def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[str]]
     wanted = list(patterns) or ["*"]
     found, problems = [], []
     for source in plugins.find("exporters"):
+        if not any(may_name(pattern, source) for pattern in wanted):
+            continue
         try:
             every = names(source, cache)
         except Unavailable as refusal:
@@ -60,10 +103,13 @@ def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[str]]
     return found, problems
 
 
-def fits(name: str, pattern: str) -> bool:
+def fits(name: str, pattern: str, *, tagged: bool | None = None) -> bool:
     """Whether a glob names a model. A tagged variant is meant only by a pattern with a dot: 50
-    tags of one architecture are one point to most people."""
-    return fnmatchcase(name, pattern) and ("." in pattern or "." not in name)
+    tags of one architecture are one point to most people. A dot is a tag where nothing else is
+    said."""
+    if tagged is None:
+        tagged = "." in name
+    return fnmatchcase(name, pattern) and ("." in pattern or not tagged)
 
 
 def resolve(patterns: Iterable[str], cache: Cache) -> list[str]:

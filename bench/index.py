@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import catalog, plugins
-from bench.cache import versions
 from bench.contracts import Indexed, Outline
-from bench.errors import BenchError, Unavailable
-from bench.launch import ChildError, call
+from bench.errors import Unavailable
 from bench.messages import Outlines
-from bench.timing import Deadline
 
 if TYPE_CHECKING:
     from bench.cache import Cache
@@ -32,6 +28,12 @@ class Wanted:
     min_params: int | None = None
     max_params: int | None = None
 
+    @property
+    def globs(self) -> tuple[str, ...]:
+        """A tag in what is asked for asks for tagged names too."""
+        tagged = self.like is not None and "." in self.like
+        return self.patterns or (f"*{self.like}*" if tagged else "*",)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -44,22 +46,29 @@ class Row:
     def full(self) -> str:
         """With the tag of its weights, which the figures belong to."""
         tag = self.outline.weights
-        return f"{self.model}.{tag}" if tag and "." not in self.outline.name else self.model
+        return f"{self.model}.{tag}" if tag and not self.tagged else self.model
+
+    @property
+    def tagged(self) -> bool:
+        """Whether the name ends with the tag, for a dot may be part of a name."""
+        tag = self.outline.weights
+        return tag is not None and self.outline.name.endswith(f".{tag}")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The models that fit, of so many that are named so; how many of those were left out because
+    something asked of them is unknown; and the reasons of the sources that could not be listed."""
+
+    rows: list[Row]
+    named: int
+    unknown: int
+    problems: list[str]
 
 
 def outlines(source: str, cache: Cache) -> list[Outline]:
     """Every model of a source, by name."""
-    key = [source, versions(("frontier-bench", *plugins.exporter(source).packages))]
-    known = cache.get("index", key, list[Outline])
-    if known is None:
-        try:
-            known = call(Outlines(source), list[Outline], Deadline.after(_PATIENCE))
-        except ChildError as failed:
-            kind = Unavailable if failed.kind == Unavailable.kind else BenchError
-            raise kind(f"models of {source} cannot be listed: {failed}") from failed
-        with suppress(OSError, BenchError):  # an index that cannot be kept is made again
-            cache.put("index", key, known)
-    return known
+    return catalog.told("index", Outlines(source), list[Outline], _PATIENCE, cache)
 
 
 def of_source(source: str) -> list[Outline]:
@@ -70,24 +79,35 @@ def of_source(source: str) -> list[Outline]:
     return sorted(told, key=lambda each: each.name)
 
 
-def find(wanted: Wanted, cache: Cache) -> tuple[list[Row], int, list[str]]:
-    """The models that fit; how many were left out because something asked of them is unknown; and
-    the reasons of the sources that could not be listed."""
-    found, unknown, problems = [], 0, []
+def find(wanted: Wanted, cache: Cache) -> Findings:
+    """The models that fit, of the sources that can have such."""
+    found, named, unknown = [], 0, 0
+    problems: dict[str, str] = {}
     for source in plugins.find("exporters"):
+        if not any(catalog.may_name(each, source) for each in wanted.globs):
+            continue
         try:
             every = outlines(source, cache)
         except Unavailable as refusal:
-            problems.append(str(refusal))
+            problems[source] = str(refusal)
             continue
         for outline in every:
             row = Row(f"{source}:{outline.name}", outline)
             if _is_named(row, wanted):
                 fits = _fits(outline, wanted)
+                named += 1
                 unknown += fits is None
                 if fits:
                     found.append(row)
-    return found, unknown, problems
+    # Who did not ask for a source, and found something, need not hear that it is missing.
+    asked = [
+        said
+        for source, said in problems.items()
+        if not found
+        or wanted == Wanted()
+        or any(catalog.asks_for(each, source) for each in wanted.patterns)
+    ]
+    return Findings(found, named, unknown, asked)
 
 
 def outline(source: str, name: str, cache: Cache) -> Outline | None:
@@ -114,10 +134,10 @@ def _is_named(row: Row, wanted: Wanted) -> bool:
     like = wanted.like
     if like is not None and like.lower() not in row.outline.name.lower():
         return False
-    # A tag in what is asked for asks for tagged names too.
-    patterns = wanted.patterns or (f"*{like}*" if like and "." in like else "*",)
-    return any(catalog.fits(row.model, each) for each in patterns) or any(
-        catalog.fits(row.outline.name, each) for each in patterns
+    return any(
+        catalog.fits(name, each, tagged=row.tagged)
+        for each in wanted.globs
+        for name in (row.model, row.outline.name)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 #: Sources in which a bare name is looked up, in this order.
 ZOOS = ("timm", "torchvision")
@@ -25,6 +26,11 @@ class ModelRef:
         if text.lower().endswith(".onnx") or "/" in text or "\\" in text:
             return cls("onnx", text)
         return cls(None, text)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the name is that of a folder here, whose content may change."""
+        return self.source not in ZOOS and Path(self.name).expanduser().is_dir()
 
     def __str__(self) -> str:
         return f"{self.source}:{self.name}" if self.source else self.name

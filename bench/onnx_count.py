@@ -1,11 +1,12 @@
 """What a network costs, counted on its ONNX graph: multiply-accumulates and activations.
 
-Both are of convolutions and matrix products, those between activations (attention) among them, as
-the field counts them: fvcore's `FlopCountAnalysis` and `ActivationCountAnalysis`, by which timm's
-tables are made, and the `_ops` of torchvision's weights. An activation is an element of the output
-of such a layer (Radosavovic et al. 2020, "Designing Network Design Spaces", section 3.3, who count
-convolutions only). A fused multiply-add is one. Norms, pooling and resizing, which fvcore counts,
-are not: they are 0.3 to 1.6 % of most networks in timm's tables, and 6 % of a MobileNetV3.
+Both are of convolutions and matrix products, those between activations (attention) and those of
+recurrent layers among them, as the field counts them: fvcore's `FlopCountAnalysis` and
+`ActivationCountAnalysis`, by which timm's tables are made, and the `_ops` of torchvision's weights.
+An activation is an element of the output of such a layer (Radosavovic et al. 2020, "Designing
+Network Design Spaces", section 3.3, who count convolutions only). A fused multiply-add is one.
+Norms, pooling and resizing, which fvcore counts, are not: they are 0.3 to 1.6 % of most networks in
+timm's tables, and 6 % of a MobileNetV3.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+#: Floats that sizes may follow from (the scales of a Resize) are a list no longer than this.
+_SCALES = 16
+#: Batch, and height, width and channels in any order.
+_IMAGE_RANK = 4
 
 
 @dataclass
@@ -61,18 +66,16 @@ def shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
 
 
 def _settle(model: onnx.ModelProto) -> int:
-    """Set a free batch to 1, in the shapes that are written down too, and drop what floats the
-    file holds, for shapes do not depend on them; the batch size."""
-    graph, batch = model.graph, 1
+    """Set a free batch to 1, in the shapes that are written down too, and drop the floats that the
+    file holds, but for the few that shapes may depend on; the batch size: that of the first image,
+    and 1 where no input is one, for a first axis may be anything."""
+    graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
     known: dict[str, int] = {}
-    for value in graph.input:
+    for value in inputs:
         dims = value.type.tensor_type.shape.dim
-        if value.name in constants or not dims:
-            continue
-        if dims[0].dim_value:
-            batch = dims[0].dim_value
-        else:
+        if dims and not dims[0].dim_value:
             if dims[0].dim_param:
                 known[dims[0].dim_param] = 1
             dims[0].dim_value = 1
@@ -82,9 +85,10 @@ def _settle(model: onnx.ModelProto) -> int:
             if size is not None:
                 dim.dim_value = size
     for tensor in graph.initializer:
-        if tensor.data_type in FLOATS:
+        if tensor.data_type in FLOATS and (len(tensor.dims) > 1 or prod(tensor.dims) > _SCALES):
             tensor.ClearField("raw_data")
-    return batch
+    images = (each for each in map(shape, inputs) if len(each) == _IMAGE_RANK)
+    return next(images, (1,))[0] or 1
 
 
 _ARITHMETIC: dict[type, Callable[[int, int], int]] = {
@@ -136,8 +140,9 @@ def _walk(graph: onnx.GraphProto, outer: Shapes, found: Count) -> None:
         elif node.op_type in _COUNTED:
             try:
                 macs = _COUNTED[node.op_type](node, shapes)
-                activations = prod(shapes[node.output[0]])
-            except (KeyError, IndexError):
+                put_out = _states if node.op_type in _RECURRENT else _first_output
+                activations = put_out(node, shapes)
+            except (KeyError, IndexError, ValueError):
                 found.left_out[node.op_type] += 1  # an unknown size somewhere
             else:
                 found.macs += macs
@@ -182,6 +187,24 @@ def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
     return prod(sizes.values()) if len(terms) == 2 else 0
 
 
+def _recurrent(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """All weights of an input and of a state meet every step of every sequence, as the equations of
+    the operators say; what a gate multiplies element by element is no matrix product."""
+    first, second, _ = shapes[node.input[0]]
+    return first * second * (prod(shapes[node.input[1]]) + prod(shapes[node.input[2]]))
+
+
+def _states(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """The states of every step, whether the graph reads them all or the last ones only."""
+    first, second, _ = shapes[node.input[0]]
+    directions, _, hidden = shapes[node.input[2]]
+    return first * second * directions * hidden
+
+
+def _first_output(node: onnx.NodeProto, shapes: Shapes) -> int:
+    return prod(shapes[node.output[0]])
+
+
 def _flag(node: onnx.NodeProto, name: str) -> bool:
     return any(attribute.name == name and attribute.i for attribute in node.attribute)
 
@@ -190,13 +213,11 @@ def _flag(node: onnx.NodeProto, name: str) -> bool:
 _UNCOUNTED = {
     "Attention",
     "ConvInteger",
-    "GRU",
-    "LSTM",
     "MatMulInteger",
     "QLinearConv",
     "QLinearMatMul",
-    "RNN",
 }
+_RECURRENT = {"GRU", "LSTM", "RNN"}
 _COUNTED = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
@@ -204,4 +225,5 @@ _COUNTED = {
     "Einsum": _einsum,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    **dict.fromkeys(_RECURRENT, _recurrent),
 }

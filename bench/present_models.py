@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench import cells
+from bench.card import UNASKED
 from bench.terminal import amount, number, say, table
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def models(rows: Sequence[index.Row]) -> None:
     """A table of the index. What all rows have in common is said once; "-" is unknown."""
     tasks = {row.outline.task for row in rows}
     metrics = {row.outline.metric for row in rows if row.outline.metric}
-    metric = metrics.pop().replace("top1", "top-1") if len(metrics) == 1 else "published"
+    alone, several = len(metrics) == 1, len(metrics) > 1
+    metric = metrics.pop().replace("top1", "top-1") if alone else "published"
     table(
         ["model", *(["task"] if len(tasks) > 1 else []), "params", "input", metric],
         [
@@ -37,7 +39,10 @@ def models(rows: Sequence[index.Row]) -> None:
     sys.stdout.flush()
     task = tasks.pop() if len(tasks) == 1 else None
     said = f", all for {task}" if task and len(rows) > 1 else ""
-    say(f"{len(rows)} model{'s' if len(rows) > 1 else ''}{said}; {metric} is published, in percent")
+    what = f"; {metric} is as published, in percent" if alone else ""
+    if several:
+        what = "; published figures are in percent"
+    say(f"{len(rows)} model{'s' if len(rows) > 1 else ''}{said}{what}")
 
 
 def card(drawn: Row) -> None:
@@ -81,7 +86,7 @@ def card(drawn: Row) -> None:
 def _card_lines(drawn: Row) -> Iterator[list[str]]:
     others = [tag for tag in drawn["tags"] if tag != drawn["weights"]]
     more = f"; others: {', '.join(others[:3])}" + (", ..." if len(others) > 3 else "")
-    yield ["weights", (drawn["weights"] or "none published") + (more if others else "")]
+    yield ["weights", (drawn["weights"] or drawn["weights_note"]) + (more if others else "")]
     if drawn["input"]:
         yield ["input", " x ".join("any" if n is None else str(n) for n in drawn["input"])]
     if how := drawn["preprocess"]:
@@ -95,8 +100,9 @@ def _card_lines(drawn: Row) -> Iterator[list[str]]:
         if drawn["activations_m"] is not None:  # older results do not know them
             yield ["activations", f"{amount(1e6 * drawn['activations_m'])} an image"]
     elif drawn["uncounted"]:
-        least = amount(1e9 * (drawn["least_gmacs"] or 0))
-        yield ["MACs", f"at least {least} an image; not countable: {drawn['uncounted']}"]
+        least = drawn["least_gmacs"]
+        known = f"at least {amount(1e9 * least)} an image; " if least else ""
+        yield ["MACs", f"{known}not countable: {drawn['uncounted']}"]
     else:
         yield ["MACs", "not exported yet: bench show --count"]
     if said := drawn["published"]:
@@ -106,7 +112,8 @@ def _card_lines(drawn: Row) -> Iterator[list[str]]:
             f"{metric} {said['value']:g} % with {said['weights']} ({said['source']})",
         ]
     else:
-        yield ["published", "nothing is known"]
+        unasked = drawn["weights_note"] == UNASKED
+        yield ["published", UNASKED if unasked else "nothing is known"]
 
 
 def _preprocessing(how: Row) -> str:

@@ -65,6 +65,8 @@ def amount(value: float | None) -> str:
     """A count with K, M or G behind it, "-" where it is not known."""
     if value is None:
         return "-"
+    if value == 0:
+        return "0"
     for letter, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
         if value >= size:
             return f"{number(value / size)} {letter}"

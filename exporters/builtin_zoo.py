@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _TAG = "digits"
 
 SEGNET = "segnet"
+#: Of `exporters.segnet` with as many classes as it has labels here.
+_SEGNET_PARAMS = 29_449_355
 #: CamVid's images at the size that SegNet's paper uses. It normalises contrast locally; ImageNet's
 #: mean and deviation, on which the weights of its encoder were trained, stand in for that.
 _ROADS = Preprocess(
@@ -93,7 +95,9 @@ class BuiltinZoo(TorchSource):
         return torch_onnx.export_image_model(module, model, to)
 
     def outlines(self) -> Iterable[Outline]:
-        return [_outline(name) if _is_digits(name) else Outline(name) for name in self.names()]
+        plane = _ROADS.height, _ROADS.width
+        segnet = Outline(SEGNET, "segmentation", _SEGNET_PARAMS, input=(3, *plane))
+        return [*(_outline(name) for name in self.names() if name != SEGNET), segnet]
 
     def dataset(self, model: Model) -> Dataset | None:
         return None if model.name == SEGNET else Digits()
@@ -128,10 +132,6 @@ def _segnet(weights: str) -> Model:
         weights_file=checkpoints.file_of(weights),
         notes=notes,
     )
-
-
-def _is_digits(name: str) -> bool:
-    return name.removesuffix(f".{_TAG}") in digits.SIDES
 
 
 def _outline(name: str) -> Outline:

@@ -28,6 +28,7 @@ class Known:
     kind: str
     task: Task
     classes: int
+    params: int
     preprocess: Preprocess
     background: bool = False
 
@@ -39,32 +40,36 @@ def _how(side: int, norm: Any, shorter: int | None = None, **rest: Any) -> Prepr
 
 KNOWN = {
     "facebook/convnext-tiny-224": Known(
-        "convnext", "classification", 1000, _how(224, _IMAGENET, 256)
+        "convnext", "classification", 1000, 28_589_128, _how(224, _IMAGENET, 256)
     ),
     "facebook/convnextv2-tiny-1k-224": Known(
-        "convnextv2", "classification", 1000, _how(224, _IMAGENET, 256)
+        "convnextv2", "classification", 1000, 28_635_496, _how(224, _IMAGENET, 256)
     ),
     "facebook/detr-resnet-50": Known(
         "detr",
         "detection",
         91,
+        41_524_768,
         _how(800, _IMAGENET, interpolation="bilinear", letterbox="top-left"),
     ),
     "google/mobilenet_v2_1.0_224": Known(
         "mobilenet_v2",
         "classification",
         1001,
+        3_506_153,
         _how(224, _HALF, 256, interpolation="bilinear"),
         background=True,
     ),
     "google/vit-base-patch16-224": Known(
-        "vit", "classification", 1000, _how(224, _HALF, interpolation="bilinear")
+        "vit", "classification", 1000, 86_567_656, _how(224, _HALF, interpolation="bilinear")
     ),
-    "microsoft/resnet-50": Known("resnet", "classification", 1000, _how(224, _IMAGENET, 256)),
+    "microsoft/resnet-50": Known(
+        "resnet", "classification", 1000, 25_557_032, _how(224, _IMAGENET, 256)
+    ),
     "microsoft/swin-tiny-patch4-window7-224": Known(
-        "swin", "classification", 1000, _how(224, _IMAGENET)
+        "swin", "classification", 1000, 28_288_354, _how(224, _IMAGENET)
     ),
     "nvidia/segformer-b0-finetuned-ade-512-512": Known(
-        "segformer", "segmentation", 150, _how(512, _IMAGENET, interpolation="bilinear")
+        "segformer", "segmentation", 150, 3_752_694, _how(512, _IMAGENET, interpolation="bilinear")
     ),
 }

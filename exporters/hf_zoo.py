@@ -77,7 +77,7 @@ class HfZoo(TorchSource):
         """Of those that can be had without the hub."""
         for name, known in KNOWN.items():
             how = known.preprocess
-            yield Outline(name, known.task, input=(3, how.height, how.width))
+            yield Outline(name, known.task, known.params, (3, how.height, how.width))
 
     def dataset(self, model: Model) -> Dataset | None:
         return None

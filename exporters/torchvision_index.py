@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import Outline
+from exporters import torchvision_detectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,6 +25,10 @@ _AUXILIARY = {
     "deeplabv3_mobilenet_v3_large": 3_851,
 }
 
+#: The size of the shorter side that segmenters are evaluated at, whole image: here a square that
+#: the whole image fits into, for the size of an input is fixed.
+SEGMENTED = 520
+
 
 def outlines(names: Iterable[str]) -> Iterator[Outline]:
     """Of architectures and of their tags."""
@@ -42,7 +47,7 @@ def outlines(names: Iterable[str]) -> Iterator[Outline]:
             name,
             task,
             params=_params(architecture, entry),
-            input=_input(entry),
+            input=_input(architecture, task, entry),
             weights=entry.name,
             metric=metric,
             published=value,
@@ -74,7 +79,12 @@ def _task(module: str, entry: Any) -> Task | None:
     return "classification"
 
 
-def _input(entry: Any) -> tuple[int, ...] | None:
-    """Channels, height and width, where the weights want one size: detectors take any."""
-    crop = getattr(entry.transforms(), "crop_size", None)
-    return (3, crop[0], crop[-1]) if crop else None
+def _input(architecture: str, task: Task | None, entry: Any) -> tuple[int, ...]:
+    """Channels, height and width of what is exported: detectors and segmenters take any size."""
+    if task == "classification":
+        crop = entry.transforms().crop_size
+        return 3, crop[0], crop[-1]
+    if task == "segmentation":
+        return 3, SEGMENTED, SEGMENTED
+    how = torchvision_detectors.preprocess(architecture)
+    return 3, how.height, how.width

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 #: Its figures, by the name of the metric in `meta["_metrics"]`.
 _METRICS = {"acc@1": "top1", "box_map": "mAP", "mask_map": "mAP", "miou": "mIoU"}
-#: The size of the shorter side that segmenters are evaluated at, whole image: here a square that
-#: the whole image fits into, for the size of an input is fixed.
-_SEGMENTED = 520
 #: Heads that help in training only: pretrained networks may have them, and files of weights too.
 _AUXILIARY = ("aux_classifier", "aux1", "aux2", "AuxLogits")
 
@@ -188,8 +185,8 @@ def _segmented(entry: Any) -> Preprocess:
     """Its SemanticSegmentation preset, but for the size, which there changes with the image."""
     preset = entry.transforms()
     return Preprocess(
-        height=_SEGMENTED,
-        width=_SEGMENTED,
+        height=torchvision_index.SEGMENTED,
+        width=torchvision_index.SEGMENTED,
         shorter_side=None,
         interpolation=preset.interpolation.value,
         mode="RGB",

@@ -6,8 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from bench.messages import Described
 from bench.records import Result
 from bench.store import Store
 from tests.builders import ok
@@ -74,6 +78,81 @@ def test_a_result_is_shown_as_before(bench: Any, own_store: Path) -> None:
     stored(own_store, "builtin:digits-lenet", "digits", "2026-01-01T00:00:00.000+00:00")
     [row] = bench("list", "results", "--json").json
     assert bench("show", row["id"][:6]).json["id"] == row["id"]
+
+
+def network(name: str, node: onnx.NodeProto, x: Any, y: Any, *weights: onnx.TensorProto) -> str:
+    """A file here of one node, from x to y, each a type and a shape."""
+    values = [helper.make_tensor_value_info(each, *of) for each, of in (("x", x), ("y", y))]
+    graph = helper.make_graph([node], "made", values[:1], values[1:], weights)
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), name)
+    return f"./{name}"
+
+
+def test_a_file_without_layers_costs_nothing(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plane = TensorProto.FLOAT, [1, 3, 8, 8]
+    node = helper.make_node("Relu", ["x"], ["y"])
+    net = network("relu.onnx", node, plane, plane)
+    shown = bench("show", net, "--json")
+    assert shown.status == 0, shown.err
+    assert shown.json["gmacs"] == 0
+    assert "0 an image" in bench("show", net).out
+
+
+def test_nothing_is_no_least(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
+    weight = numpy_helper.from_array(np.ones((4, 2), np.int8), "w")
+    sides = (TensorProto.INT8, [1, 4]), (TensorProto.INT32, [1, 2])
+    shown = bench("show", network("int.onnx", node, *sides, weight))
+    assert "not countable: 1 MatMulInteger" in shown.out, shown.err
+    assert "at least" not in shown.out
+
+
+@pytest.mark.parametrize(
+    "name", ["hf:google/mobilenet_v2_1.0_224", "hf:./vit", "py:pack.facts:net"]
+)
+def test_a_dot_in_a_name_is_no_tag(
+    bench: Any, own_store: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source, _, rest = name.partition(":")
+    result = stored(own_store, name, "w1", "2026-01-01T00:00:00.000+00:00")
+    assert result.model
+    model = replace(result.model, source=source, name=rest)
+    monkeypatch.setattr("bench.card.call", lambda *_: Described(model, None))
+    monkeypatch.setattr("bench.catalog.call", lambda *_: [])
+    assert [row["weights"] for row in bench("show", name, "--json").json["results"]] == ["w1"]
+
+
+def test_weights_that_were_not_asked_for_are_not_called_unpublished(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ok().model
+    assert model
+    random = replace(model, source="hf", weights="random", published=None)
+    monkeypatch.setattr("bench.card.call", lambda *_: Described(random, None))
+    monkeypatch.setattr("bench.catalog.call", lambda *_: [])
+    hub = bench("show", "hf:microsoft/resnet-50")
+    assert hub.out.count("not known: the hub was not asked") == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vit").mkdir()
+    assert "none in the folder" in bench("show", "hf:./vit").out
+
+
+@pytest.mark.slow
+def test_a_folder_has_its_own_weights(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    monkeypatch.chdir(tmp_path)
+    assert bench("show", "hf:./vit", "--json").json["weights"].startswith("vit#")
 
 
 @pytest.mark.parametrize(

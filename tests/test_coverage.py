@@ -13,12 +13,16 @@ import pytest
 
 from bench import progress
 from bench.coverage import listing
-from bench.coverage.ledger import Attempt, Ledger
+from bench.coverage.content import fingerprint
+from bench.coverage.ledger import Attempt, Ledger, held
 from bench.coverage.table import page
 from bench.coverage.watch import Watch
 from bench.errors import UsageError
-from bench.records import Failure
+from bench.launch import ChildError
+from bench.messages import Exported, Found
+from bench.records import Artifact, Facts, Failure, Model
 from tests.builders import refused
+from tests.conftest import write_network
 
 TARGET = ["--target", "cpu-ort-fp32"]
 
@@ -109,6 +113,97 @@ def test_artifacts_are_kept_where_it_is_asked(bench: Any, folder: Path, tiny_onn
     assert list((folder / "cache" / "build").rglob("model.xml"))
 
 
+def test_a_file_that_has_changed_is_tried_anew(bench: Any, folder: Path) -> None:
+    own = write_network(folder / "own.onnx")
+    (folder / "list.txt").write_text(str(own))
+    cover(bench, folder, "--timeout", "0.1")
+    cover(bench, folder, "--timeout", "0.1")
+    assert len(attempts(folder)) == 1
+    write_network(own, classes=7)
+    cover(bench, folder, "--timeout", "0.1")
+    assert len({each["content"] for each in attempts(folder)}) == len(attempts(folder)) == 2
+    assert all("frontier-bench" in each["versions"] for each in attempts(folder))
+
+
+def test_what_a_name_stands_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    package, vit, net = tmp_path / "pack", tmp_path / "vit", tmp_path / "net.onnx"
+    for each in (package, vit, tmp_path / "resnet18"):
+        each.mkdir()
+        (each / "__init__.py").write_text("raise ValueError('it was run')")
+    (tmp_path / "single.py").write_text("")
+    write_network(net)
+    models = ["py:pack.made:net", "py:single:net", "hf:./vit", "net.onnx"]
+
+    def now() -> list[str | None]:
+        return [fingerprint(model, "pretrained") for model in models]
+
+    before = now()
+    assert None not in before
+    assert now() == before
+    (package / "layers.py").write_text("x = 1")
+    (tmp_path / "helper.py").write_text("x = 1")
+    (vit / "config.json").write_text("{}")
+    net.with_suffix(".toml").write_text("task = 'classification'")
+    assert not set(before) & set(now())
+    assert fingerprint("timm:resnet18", "pretrained") is None
+    assert fingerprint("py:no_such_module:net", "pretrained") is None
+    assert fingerprint("timm:resnet18", "net.onnx") is not None, "weights of the user's own"
+
+
+def test_two_at_once_on_one_ledger_are_refused(bench: Any, folder: Path) -> None:
+    (folder / "out").mkdir()
+    with held(folder / "out" / "c.jsonl"):
+        second = cover(bench, folder)
+    assert second.status == 2
+    assert "another `bench coverage` is at work" in second.err
+    assert len(second.err.splitlines()) == 1
+    with held(folder / "out" / "c.jsonl"):
+        pass
+
+
+def test_random_weights_in_place_of_others_are_said(
+    bench: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    class Offline:
+        """A child of a source whose hub does not answer."""
+
+        pid = 0
+
+        def __init__(self, request: Any, on_reply: Any) -> None:
+            asked.append(request)
+            self.on_reply = on_reply
+
+        def __enter__(self) -> Offline:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def answer(self, kind: Any, _: object) -> Any:
+            model = Model("net", "builtin", "random", None, ())
+            self.on_reply(Found(model=model))
+            if kind is Exported:
+                return Exported(model, Artifact("x", "onnx", "0", 1, "test", 0.0), Facts(1, 1))
+            raise ChildError(Failure("build", "oom", "out of memory"), "")
+
+    monkeypatch.setattr("bench.coverage.sweep.Child", Offline)
+    (folder / "list.txt").write_text("builtin:segnet")
+    covered = cover(bench, folder, "--weights", "pretrained")
+    export, prepare = asked
+    assert (export.weights, prepare.job.weights) == ("pretrained", "random"), "not asked for twice"
+    assert {each["used"] for each in attempts(folder)} == {"random"}
+    assert "1 of 1 models were tried with random weights" in covered.err
+    table = (folder / "out" / "c.md").read_text()
+    assert "with random weights, for the pretrained ones could not be had" in table
+    other = Attempt("timm:net", None, "pretrained", {}, "2026-01-01", used="a1_in1k")
+    fallen = Attempt("timm:other", None, "pretrained", {}, "2026-01-01", used="random")
+    text = page([other, fallen], [], "today")
+    assert "with pretrained weights, and random ones for 1 of 2 models" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -117,6 +212,9 @@ def test_artifacts_are_kept_where_it_is_asked(bench: Any, folder: Path, tiny_onn
         (["--list", "empty.txt", "-m", "resnet18"], ["--list and --model"]),
         (["-m", "resnet18", "-t", "no-such"], ["unknown target"]),
         (["-m", "resnet18", "--out", "c.jsonl"], [".jsonl"]),
+        (["-m", "resnet18", *TARGET, "--out", "."], ["is a folder"]),
+        (["-m", "resnet18", *TARGET, "--out", "empty.txt/c.md"], ["cannot be written"]),
+        (["-m", "resnet18", *TARGET, "--out", "taken.md"], ["taken.jsonl cannot be written"]),
     ],
 )
 def test_wrong_usage_is_one_sentence(
@@ -128,6 +226,7 @@ def test_wrong_usage_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    (tmp_path / "taken.jsonl").mkdir()
     asked = bench("coverage", *arguments)
     assert asked.status == 2
     assert len(asked.err.splitlines()) == 1

@@ -64,13 +64,23 @@ def test_the_table_names_the_weights_that_its_figures_belong_to(bench: Any) -> N
     assert max(map(len, listed.out.splitlines())) <= 80
 
 
+def test_what_the_figures_are_is_said(bench: Any) -> None:
+    said = bench("list", "models", "--long").err.splitlines()[-1]
+    assert said == "4 models; published figures are in percent"
+    said = bench("list", "models", "--like", "resnet").err.splitlines()[-1]
+    assert said == "2 models, all for classification; top-1 is as published, in percent"
+    assert bench("list", "models", "--like", "riddle").err == "1 model\n"
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
         (["--task", "detecting"], ["unknown task", "detection"]),
         (["--max-params", "many"], ["--max-params 'many'", "30M"]),
         (["--max-params", "-1"], ["--max-params", "30M"]),
-        (["--like", "nothing-like-it"], ["no model is known that fits"]),
+        (["--like", "nothing-like-it"], ["no model is called nothing-like-it"]),
+        (["--min-params", "40M", "--max-params", "30M"], ["40M is more than", "30M"]),
+        (["--like", "resnet", "--max-params", "3"], ["none of the 2 models", "ask for less"]),
     ],
 )
 def test_wrong_questions(bench: Any, asked: list[str], words: list[str]) -> None:

@@ -59,8 +59,8 @@ def sizes(found: Facts) -> tuple[int, int | None]:
     return found.params, found.macs
 
 
-def conv(**attributes: Any) -> onnx.NodeProto:
-    return helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+def conv(x: str = "x", **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node("Conv", [x, "w"], ["y"], **attributes)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,49 @@ def test_macs_are_an_image_whatever_batch_the_file_is_fixed_at(tmp_path: Path) -
     for batch in (1, "batch", None, 4):
         model = graph([conv()], [constant("w", 4, 6, 1, 1)], x=(batch, 6, 8, 10))
         assert facts(model, tmp_path).macs == 4 * 80 * 6, f"batch {batch}"
+
+
+@pytest.mark.parametrize(
+    ("image", "second"),
+    [
+        (("batch", 6, 8, 10), (16, 10)),
+        (("batch", 6, 8, 10), (4,)),
+        ((1, 6, 8, 10), (16, 10)),
+        ((4, 6, 8, 10), (1, 2)),
+        ((4, 6, 8, 10), ()),
+    ],
+)
+def test_the_batch_is_that_of_the_image(tmp_path: Path, image: Shape, second: Shape) -> None:
+    model = graph([conv()], [constant("w", 4, 6, 1, 1)], x=image)
+    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, second))
+    assert facts(model, tmp_path).macs == 4 * 80 * 6
+
+
+def test_an_image_without_a_batch_axis_is_one_image(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Unsqueeze", ["x", "first"], ["u"]), conv("u")]
+    first = numpy_helper.from_array(np.array([0]), "first")
+    model = graph(nodes, [constant("w", 4, 6, 1, 1), first], x=(6, 8, 10))
+    assert facts(model, tmp_path).macs == 4 * 80 * 6
+
+
+def test_sizes_that_follow_from_the_scales_of_a_resize_are_known(tmp_path: Path) -> None:
+    scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")
+    nodes = [helper.make_node("Resize", ["x", "", "scales"], ["r"], mode="nearest"), conv("r")]
+    found = facts(graph(nodes, [constant("w", 4, 6, 1, 1), scales]), tmp_path)
+    assert (found.macs, found.activations) == (4 * 16 * 20 * 6, 4 * 16 * 20)
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
+@pytest.mark.parametrize("outputs", [["y"], ["", "y"]])
+def test_recurrent_layers(tmp_path: Path, kind: str, gates: int, outputs: list[str]) -> None:
+    """7 steps of 5 numbers, a state of 8, both ways: each gate has 8 x (5 + 8) weights a step."""
+    node = helper.make_node(
+        kind, ["x", "w", "r"], outputs, hidden_size=8, direction="bidirectional"
+    )
+    weights = [constant("w", 2, gates * 8, 5), constant("r", 2, gates * 8, 8)]
+    found = facts(graph([node], weights, x=(7, "batch", 5)), tmp_path)
+    assert found.uncounted is None
+    assert (found.macs, found.activations) == (7 * 2 * gates * 8 * (5 + 8), 7 * 2 * 8)
 
 
 @pytest.mark.parametrize("x", [("batch", 6, "height", "width"), ("batch", 6, None, 10)])

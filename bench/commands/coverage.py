@@ -9,7 +9,7 @@ import typer
 
 from bench import terminal
 from bench.commands.common import JsonOption, WeightsOption, open_cache, print_json
-from bench.errors import Unavailable, UsageError
+from bench.errors import BenchError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def coverage(
 
     from bench import debug, progress
     from bench.coverage import listing, table
-    from bench.coverage.ledger import Ledger
+    from bench.coverage.ledger import Ledger, held
     from bench.coverage.sweep import Plan, Sweep
 
     if model and listed:
@@ -60,43 +60,72 @@ def coverage(
     if out.suffix == ".jsonl":
         raise UsageError(f"--out {out} is the table; what is done lies beside it, as .jsonl")
     targets, ahead = _usable(target or _TARGETS)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(out.with_suffix(".jsonl"))
-    entries = listing.resolve(model or listing.read(listed or listing.SHIPPED), open_cache())
-    live = progress.Coverage()
-    plan = Plan(
-        targets=tuple(targets),
-        ahead=ahead,
-        cache=open_cache().root,
-        weights=weights,
-        calibration=calibration,
-        timeout_seconds=timeout,
-        keep=keep,
-        again=again,
-        retry_failed=retry_failed,
-        on_start=live.start,
-        on_stage=live.at,
-        on_finish=live.finish,
-        on_details=debug.details,
-    )
-    sweep = Sweep(plan, ledger)
-    live.expect(sum(map(sweep.pending, entries)))
-    interrupted = False
-    try:
-        sweep.run(entries)
-    except KeyboardInterrupt:
-        terminal.say("\nbench: interrupted: the same command goes on from here")
-        interrupted = True
-    found = sweep.found(entries)
-    untried = len({each.model for each in entries} - {each.model for each in found})
-    text = table.page(
-        found, [each.name for each in targets], _circumstances(found), untried=untried
-    )
-    out.write_text(text, encoding="utf-8", errors="replace")
+    names = model or listing.read(listed or listing.SHIPPED)
+    _require_writable(out)
+    done = out.with_suffix(".jsonl")
+    with held(done):
+        ledger = Ledger(done)
+        entries = listing.resolve(names, open_cache())
+        live = progress.Coverage()
+        plan = Plan(
+            targets=tuple(targets),
+            ahead=ahead,
+            cache=open_cache().root,
+            weights=weights,
+            calibration=calibration,
+            timeout_seconds=timeout,
+            keep=keep,
+            again=again,
+            retry_failed=retry_failed,
+            on_start=live.start,
+            on_stage=live.at,
+            on_finish=live.finish,
+            on_details=debug.details,
+        )
+        sweep = Sweep(plan, ledger)
+        live.expect(sum(map(sweep.pending, entries)))
+        interrupted = False
+        try:
+            sweep.run(entries)
+        except KeyboardInterrupt:
+            terminal.say("\nbench: interrupted: the same command goes on from here")
+            interrupted = True
+        found = sweep.found(entries)
+        untried = len({each.model for each in entries} - {each.model for each in found})
+        text = table.page(
+            found, [each.name for each in targets], _circumstances(found), untried=untried
+        )
+        try:
+            out.write_text(text, encoding="utf-8", errors="replace")
+        except OSError as error:  # a full disk, a folder that was removed meanwhile
+            raise BenchError(
+                f"{out} cannot be written: {error.strerror}; what is done lies in {done}, and the "
+                "same command makes the table of it"
+            ) from error
     terminal.say(f"bench: {table.counts(found)}; the table is in {out}")
+    if fallen := table.random_instead(found):
+        terminal.say(
+            f"bench: {fallen} of {len({each.model for each in found})} models were tried with "
+            f"random weights, for the {weights} ones could not be had: --again tries anew"
+        )
     if as_json:
         print_json(msgspec.to_builtins(found))
     raise typer.Exit(130 if interrupted else int(any(not each.works for each in found)))
+
+
+def _require_writable(out: Path) -> None:
+    """Raise UsageError where the table could not be written: before hours are spent on it."""
+    try:
+        if out.is_dir():
+            raise UsageError(f"--out {out} is a folder: name a file in it, such as coverage.md")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        was_there = out.exists()
+        with out.open("ab"):
+            pass
+        if not was_there:
+            out.unlink()
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
 
 
 def _circumstances(found: Sequence[Attempt]) -> str:

@@ -76,20 +76,21 @@ def _wanted(
 
     if task is not None and task not in get_args(Task):
         raise unknown("task", task, get_args(Task), "bench list models --help")
-    return Wanted(
-        tuple(patterns),
-        like,
-        cast("Task | None", task),
-        None if min_params is None else quantity(min_params, "--min-params"),
-        None if max_params is None else quantity(max_params, "--max-params"),
-    )
+    least = None if min_params is None else quantity(min_params, "--min-params")
+    most = None if max_params is None else quantity(max_params, "--max-params")
+    if least is not None and most is not None and least > most:
+        raise UsageError(
+            f"--min-params {min_params} is more than --max-params {max_params}: nothing can fit"
+        )
+    return Wanted(tuple(patterns), like, cast("Task | None", task), least, most)
 
 
 def _list_known(wanted: Wanted, order: Order, as_json: bool) -> None:
     from bench import index, present_models
 
-    found, unknown, problems = index.find(wanted, open_cache())
-    for problem in problems:
+    findings = index.find(wanted, open_cache())
+    found, unknown = findings.rows, findings.unknown
+    for problem in findings.problems:
         terminal.say(f"bench: {problem}")
     if order is not Order.name:
         found.sort(key=index.by_params if order is Order.params else index.by_published)
@@ -100,8 +101,14 @@ def _list_known(wanted: Wanted, order: Order, as_json: bool) -> None:
     if unknown:
         said = "1 model more is" if unknown == 1 else f"{unknown} models more are"
         terminal.say(f"bench: {said} named so, and what was asked of them is not known")
+    if not findings.named:
+        asked = " or ".join([*wanted.patterns, *filter(None, [wanted.like])])
+        raise UsageError(f"no model is called {asked or 'anything'}: `bench list models` names all")
     if not found:
-        raise UsageError("no model is known that fits: ask for less")
+        raise UsageError(
+            f"none of the {findings.named} models that are named so is known to fit what is asked "
+            "of them: ask for less"
+        )
 
 
 @app.command("targets")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from bench.errors import UsageError
 from bench.records import Check, Facts, Failure, Option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -20,6 +22,8 @@ class Attempt:
     """What came of one model on one target; with `target` None, of its export, which all targets
     share. It works when there is no failure.
 
+    `weights` is what was asked for, `used` the tag of what it got: "random" where the hub did not
+    answer. `content` changes with the files or the code that a name stands for.
     `seconds` and `peak_mb` (resident memory) are by stage. `versions` are those of the packages
     that decide it; `calibration` is how many images an int8 was calibrated on at most; `ahead` says
     that it was built for a device that is not here, and not run.
@@ -30,8 +34,10 @@ class Attempt:
     weights: str
     versions: dict[str, str]
     started_at: str
+    content: str | None = None
     calibration: int | None = None
     ahead: bool = False
+    used: str | None = None
     failure: Failure | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     peak_mb: dict[str, float] = field(default_factory=dict)
@@ -47,6 +53,11 @@ class Attempt:
         return self.failure is None
 
     @property
+    def fell_back(self) -> bool:
+        """Whether it got random weights in place of those that were asked for."""
+        return self.used == "random" != self.weights
+
+    @property
     def total_seconds(self) -> float:
         return sum(self.seconds.values())
 
@@ -59,7 +70,8 @@ class Attempt:
     def asked(self) -> tuple[object, ...]:
         """Two attempts with the same of this are the same attempt, done twice."""
         versions = tuple(sorted(self.versions.items()))
-        return self.model, self.target, self.weights, self.calibration, self.ahead, versions
+        what = self.model, self.content, self.target, self.weights
+        return *what, self.calibration, self.ahead, versions
 
 
 class Ledger:
@@ -102,3 +114,38 @@ class Ledger:
 
     def _keep(self, attempt: Attempt) -> None:
         self._known[attempt.asked] = attempt
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Nobody else has this ledger until the end of the block: two at work on one would clear the
+    folder that they share under each other.
+
+    Raises UsageError where somebody has it, or where the file cannot be written.
+    """
+    try:
+        file = path.open("ab")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    with file:
+        if not _lock(file.fileno()):
+            raise UsageError(
+                f"another `bench coverage` is at work on {path}: wait for its end, or give another "
+                "--out"
+            )
+        yield
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock is ours, until the file is closed, by whatever end of the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: there it is up to the user
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bench import plugins
 from bench.cache import Cache, versions
+from bench.coverage.content import fingerprint
 from bench.coverage.ledger import Attempt
 from bench.coverage.watch import Watch
 from bench.errors import BenchError
 from bench.launch import Child, ChildError
-from bench.messages import At, Export, Exported, Prepare, Prepared
+from bench.messages import At, Export, Exported, Found, Prepare, Prepared
 from bench.modelref import ModelRef
 from bench.records import Job, Recipe
 from bench.timing import Deadline, utc
@@ -59,10 +60,13 @@ class Plan:
 @dataclass(frozen=True)
 class Sweep:
     """A list being tried. What the ledger has already is not tried again, unless the plan says so,
-    or the versions of the packages that decide it have changed since."""
+    or what the name stands for or the versions of the packages that decide it have changed since.
+    """
 
     plan: Plan
     ledger: Ledger
+    #: By model: what is looked at more than once may be large.
+    _contents: dict[str, str | None] = field(default_factory=dict)
 
     def run(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -100,7 +104,9 @@ class Sweep:
             for target, each in zip(plan.targets, on_targets, strict=True):
                 if self._known(each):
                     continue
-                self._try(each, self._request(each, target, cache))
+                # Where the hub did not answer once, it is not waited for again.
+                weights = "random" if exported.fell_back else each.weights
+                self._try(each, self._request(each, target, cache, weights))
                 if not plan.keep:  # the artifact that was built; the export is still needed
                     cache.clear(set(cache.size()) - SHARED)
         if not plan.keep:
@@ -112,8 +118,12 @@ class Sweep:
         deadline = Deadline.after(self.plan.timeout_seconds)
         answer: type[Exported | Prepared] = Exported if isinstance(request, Export) else Prepared
         watch = Watch()
+        used: str | None = None
 
         def on_reply(reply: Update) -> None:
+            nonlocal used
+            if isinstance(reply, Found) and reply.model:
+                used = reply.model.weights
             if isinstance(reply, At):
                 watch.at(reply.stage)
                 self.plan.on_stage(reply.stage)
@@ -128,6 +138,7 @@ class Sweep:
             asked,
             seconds={stage: round(seconds, 2) for stage, seconds in watch.seconds.items()},
             peak_mb={stage: round(peak / 1e6) for stage, peak in watch.peak_bytes.items()},
+            used=used,
             **found,
         )
         self._record(attempt)
@@ -137,10 +148,10 @@ class Sweep:
         self.ledger.append(attempt)
         self.plan.on_finish(attempt)
 
-    def _request(self, asked: Attempt, target: Target, cache: Cache) -> Request:
+    def _request(self, asked: Attempt, target: Target, cache: Cache, weights: str) -> Request:
         """All that comes before timing; for a target that is not here, without running it."""
         few = Recipe(images=self.plan.calibration)
-        job = Job(asked.model, target, asked.weights, recipe=few)
+        job = Job(asked.model, target, weights, recipe=few)
         return Prepare(
             job,
             cache=str(cache.root),
@@ -156,14 +167,19 @@ class Sweep:
 
     def _asked(self, model: str, target: Target | None) -> Attempt:
         exporter = _exporter(model)
-        packages = (*(exporter.packages if exporter else ()), *_packages(target))
+        own = exporter.packages if exporter else ()
+        packages = ("frontier-bench", *own, *_packages(target))
         int8 = target is not None and target.precision == "int8"
+        weights = "pretrained" if exporter and not exporter.stable else self.plan.weights
+        if model not in self._contents:
+            self._contents[model] = fingerprint(model, weights)
         return Attempt(
             model=model,
             target=target.name if target else None,
-            weights="pretrained" if exporter and not exporter.stable else self.plan.weights,
+            weights=weights,
             versions=versions(packages),
             started_at=utc(),
+            content=self._contents[model],
             calibration=self.plan.calibration if int8 else None,
             ahead=target is not None and target.name in self.plan.ahead,
         )

@@ -24,14 +24,13 @@ def page(
     titles = [_EXPORT, *(f"{name} (not run)" if name in ahead else name for name in targets)]
     by_place = {(each.model, each.target): each for each in attempts}
     models = list(dict.fromkeys(each.model for each in attempts))
-    weights = ", ".join(sorted({each.weights for each in attempts}))
     lines = [
         "# Coverage",
         "",
         circumstances,
         "",
-        f"What `bench coverage` found, with {weights} weights: each model is exported and compared "
-        "with its source, then built for each target, checked against its ONNX file on "
+        f"What `bench coverage` found, with {_weights(attempts)}: each model is exported and "
+        "compared with its source, then built for each target, checked against its ONNX file on "
         "ONNX Runtime, and run. Every cell is a process of its own: seconds from its start to its "
         "end, and the most resident memory it took.",
         "",
@@ -55,6 +54,25 @@ def page(
         lines += ["", "## What does not work", ""]
         lines += [f"- {_name(each)}, at {failure(each)}" for each in failed]
     return "\n".join([*lines, ""])
+
+
+def random_instead(attempts: Iterable[Attempt]) -> int:
+    """How many models got random weights, though others were asked for."""
+    return len({each.model for each in attempts if each.fell_back})
+
+
+def _weights(attempts: Sequence[Attempt]) -> str:
+    """Those that were really used, in words."""
+    kinds = {each.weights for each in attempts if each.works and not each.fell_back}
+    said = ", ".join(sorted(kinds or {each.weights for each in attempts}))
+    fallen = random_instead(attempts)
+    if fallen and not kinds:
+        return f"random weights, for the {said} ones could not be had"
+    if fallen:
+        models = len({each.model for each in attempts})
+        few = f"{fallen} of {models} models, whose own could not be had"
+        return f"{said} weights, and random ones for {few}"
+    return f"{said} weights"
 
 
 def counts(attempts: Iterable[Attempt]) -> str:

@@ -36,7 +36,8 @@ def look_up(request: Describe, tell: Teller) -> Described:
     tell.at("describe")
     ref = ModelRef.parse(request.model)
     exporter = plugins.exporter(ref.source or "")
-    model = _describe(exporter, ref, "random" if exporter.stable else "pretrained", cache)
+    asks_a_hub = exporter.stable and not ref.is_folder
+    model = _describe(exporter, ref, "random" if asks_a_hub else "pretrained", cache)
     for weights in (request.tag, model.weights):
         if weights and exporter.stable:
             key = _export_key(exporter, replace(model, weights=weights))
@@ -213,9 +214,7 @@ def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifa
 
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
     key = [str(ref), weights, versions(("frontier-bench", *exporter.packages))]
-    # What lies in a folder may change.
-    local = Path(ref.name).expanduser().is_dir()
-    keep = exporter.stable and weights in ("pretrained", "random") and not local
+    keep = exporter.stable and weights in ("pretrained", "random") and not ref.is_folder
     if keep and (known := cache.get("describe", key, Model)):
         return known
     model = exporter.describe(ref.name, weights)
