@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import targets
-from bench.errors import BenchError, StageError, Unavailable
-from runners import trt_api, trt_onnx, trt_options
+from bench.errors import BenchError, StageError, Unavailable, UsageError
+from bench.machine import observe
+from runners import trt_api, trt_onnx, trt_operators, trt_options
 from runners.cuda_device import Gpu
 from runners.trt_build import compile_engine
 from runners.trt_session import TrtSession, deserialized
@@ -41,18 +42,28 @@ class TrtRunner:
         api, problem = trt_api.find("TensorRT")
         if api is None:
             return problem
-        if options.strongly_typed == "true" and not api.strongly_typed:
-            return f"{api.title} has no strongly typed networks: leave out strongly_typed=true"
+        if lacking := trt_options.lacking(options, api):
+            return lacking
+        trt_options.timings(options)
         try:
-            Gpu().close()
+            _, capability = _device_here()
         except BenchError as error:
             return str(error)
-        return None
+        return trt_options.unfit(options, capability, jetson="Jetson" in observe().board)
 
     def probe_build(self, target: Target) -> str | None:
-        """Nothing is against it yet: what `lower` and `compile` need depends on the network."""
-        trt_options.read(target)
-        return None
+        """The options alone: what `lower` and `compile` need depends on the network."""
+        options, wanted = trt_options.read(target), targets.hardware_of(target)
+        if options.timing_cache:
+            raise UsageError(
+                f"timing_cache={options.timing_cache}: no kernel is timed where the GPU is not: "
+                "leave it out"
+            )
+        if wanted.compute_capability is None:  # then nothing can be compiled for it
+            return None
+        return trt_options.unfit(
+            options, wanted.compute_capability, jetson=wanted.board is not None
+        )
 
     def identity(self, target: Target, *, ahead: bool = False) -> Mapping[str, Option]:
         """What decides an engine, beside the network and the options: compiler, version, device."""
@@ -76,6 +87,8 @@ class TrtRunner:
         ahead: bool = False,
     ) -> Artifact:
         """The ONNX that the compiler is given."""
+        if _is_for_8_5(target, ahead):
+            trt_operators.require_in_8_5(onnx)
         return trt_onnx.lower(
             onnx,
             target.precision,
@@ -99,6 +112,8 @@ class TrtRunner:
     ) -> Artifact:
         """The engine. Raises Unavailable where no compiler here can make one."""
         api, ahead_for = _compiler(target, ahead)
+        if lacking := trt_options.lacking(trt_options.read(target), api):
+            raise Unavailable(lacking)
         return compile_engine(
             api,
             lowered,
@@ -158,11 +173,14 @@ def _compiler(target: Target, ahead: bool) -> tuple[Api, str | None]:
 
 
 def _device(ahead_for: str | None) -> str:
-    if ahead_for:
-        return f"compute capability {ahead_for}"
+    return f"compute capability {ahead_for}" if ahead_for else _device_here()[0]
+
+
+def _device_here() -> tuple[str, str]:
+    """The GPU's title and its compute capability."""
     gpu = Gpu()
     try:
-        return gpu.title
+        return gpu.title, gpu.capability
     finally:
         gpu.close()
 
@@ -176,6 +194,15 @@ def _strongly_typed(target: Target, ahead: bool) -> bool:
         return _compiler(target, ahead)[0].strongly_typed
     except Unavailable:
         return True
+
+
+def _is_for_8_5(target: Target, ahead: bool) -> bool:
+    """Whether the network is for TensorRT 8.5: that is the last for a Xavier's compute capability
+    on JetPack, and what may be installed here."""
+    if ahead:
+        return targets.hardware_of(target).compute_capability == "7.2"
+    api, _ = trt_api.find("TensorRT")
+    return api is not None and api.version.startswith("8.5.")
 
 
 def _for_running(built: Artifact) -> Api:

@@ -51,6 +51,13 @@ _KNOWN = (
         "not enough GPU memory: end what else uses the GPU, take a smaller batch, or give the "
         "compiler less to try with (-o workspace_mb=256)",
     ),
+    (
+        r"nvinfer_lean",
+        "unavailable",
+        "engines that later versions load need TensorRT's lean runtime beside it (NVIDIA's package "
+        "libnvinfer-lean, of the same version; TensorRT-RTX has none): install it, or leave out "
+        "version_compatible=true",
+    ),
 )
 
 
@@ -157,9 +164,11 @@ def _reason(errors: list[str]) -> str:
     if not errors:
         return "it does not say why"
     text = errors[0].strip().splitlines()[0]  # one error leads to others
+    text = re.sub(r"^\d+: ", "", text)  # up to TensorRT 8 the code is said twice
     text = re.sub(r"^\w+::\w+: ", "", text)
+    # Only what names a source file: a fused node's name is in brackets, too.
+    text = re.sub(r"\[[\w./]+\.(?:cpp|h|hpp|cu):[^\]]*\] ?", "", text)
     text = re.sub(r"^Error Code \d+: ", "", text)
-    text = re.sub(r"\[[\w.]+\.(?:cpp|h)?:?:?\w*:? ?\d*[^\]]*\] ?", "", text)
     text = re.sub(r"\.? In \w+ at \S+\)?\s*$", "", text)
     text = re.sub(r"^Myelin \((.*?)\)*$", r"\1", text)
     if text.count("(") > text.count(")"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError, UsageError
+from runners import trt_operators, trt_options
 from runners.trt_api import refusal
 
 if TYPE_CHECKING:
@@ -100,15 +101,7 @@ def _parse(api: Api, network: Any, log: Any, lowered: Artifact) -> None:
         return
     if not parser.num_errors:
         raise refusal(api, log, what="read the model", kind="not-convertible")
-    error = parser.get_error(0)
-    reason = error.desc().strip().splitlines()[0][:300].rstrip(".")
-    if "UNSUPPORTED" in str(error.code()) or "no importer" in reason.lower():
-        raise StageError(
-            "unsupported-op",
-            f"{api.title} does not have what the model needs: {reason}; export it without that "
-            "operator, or take a target of another runner (`bench list targets`)",
-        )
-    raise StageError("not-convertible", f"{api.title} cannot read the model: {reason}")
+    raise trt_operators.refused(api.title, parser.get_error(0), lowered)
 
 
 def _add_profiles(builder: Any, network: Any, config: Any, batches: Sequence[int]) -> list[int]:
@@ -153,14 +146,7 @@ def _set_flags(
 
 def _start_timings(config: Any, options: Options) -> bytes:
     """Give the compiler a timing cache; the bytes that it begins with, none where it is new."""
-    begin = b""
-    if options.timing_cache:
-        try:
-            begin = Path(options.timing_cache).read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"timing_cache={options.timing_cache} cannot be read: {error.strerror}"
-            ) from error
+    begin = trt_options.timings(options)
     if not config.set_timing_cache(config.create_timing_cache(begin), False):
         raise UsageError(
             f"timing_cache={options.timing_cache} was made by another version or for another GPU: "
@@ -197,11 +183,17 @@ def typed_layers(network: Any) -> Counter[str]:
 
 def _require_precision(precision: Precision, layers: Counter[str]) -> None:
     """Raise StageError when the network does not say what the target says."""
+    if precision == "int8" and not layers:
+        raise StageError(
+            "not-quantizable",
+            "the network has no convolution and no matrix product: it would not be int8",
+        )
     if precision == "int8" and not layers["int8"]:
         raise StageError(
             "not-quantizable",
-            "ModelOpt leaves every convolution and matrix product of the model in higher precision "
-            "(those of few channels gain nothing from int8): it would not be int8",
+            f"the network's convolutions and matrix products are {_listed(layers)}: it would not "
+            "be int8; ModelOpt leaves those as they are of which it expects no gain, such as "
+            "convolutions of few channels and products with a single vector",
         )
     if precision == "fp16" and not layers["fp16"]:
         raise StageError(

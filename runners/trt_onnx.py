@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError, Unavailable, first_line
-from runners import ort_ranking, trt_bias
+from runners import ort_ranking, trt_bias, trt_operators
 
 if TYPE_CHECKING:
     from bench.contracts import Calibration
@@ -66,6 +66,7 @@ def lower(
     if as_it_is and (strongly_typed or not _too_new(onnx)):
         return onnx
     if not as_it_is:
+        trt_operators.require_own(onnx)
         _require_modelopt(precision)
     path = to / "lowered.onnx"
     details: dict[str, Option] = {}
@@ -116,11 +117,7 @@ def _make_older(path: Path) -> None:
         try:
             model = version_converter.convert_version(model, OLD_OPSET)
         except Exception as error:
-            raise StageError(
-                "not-convertible",
-                f"the model cannot be brought to opset {OLD_OPSET}, the last that TensorRT 8.5 "
-                f"reads: {first_line(error)}; export it in that opset yourself",
-            ) from error
+            raise trt_operators.stopped(error, OLD_OPSET) from error
         for node in model.graph.node:  # the converter leaves one that came with opset 18
             for each in [each for each in node.attribute if each.name == "noop_with_empty_axes"]:
                 node.attribute.remove(each)

@@ -46,6 +46,12 @@ class OldBuilderFlag(IntEnum):
     VERSION_COMPATIBLE = 20
 
 
+class OldestBuilderFlag(IntEnum):
+    FP16 = 0
+    INT8 = 1
+    TF32 = 7
+
+
 class MemoryPoolType(IntEnum):
     WORKSPACE = 0
 
@@ -145,9 +151,18 @@ class INetworkDefinition:
         return ILayer(self._model.graph.node[index])
 
 
+#: What the parser says of an operator that it has no importer for: a sentence, and what versions of
+#: it assert in C++.
+_NO_IMPORTER = {
+    "Det": 'No importer registered for op: "Det".\nIn importNode',
+    "Unique": "false",
+    "Compress": 'Assertion failed: creator && "Plugin not found, are the plugin name correct?"',
+}
+
+
 class ParserError:
-    def __init__(self, code: ErrorCode, desc: str) -> None:
-        self._code, self._desc = code, desc
+    def __init__(self, code: ErrorCode, desc: str, node: int = -1, operator: str = "") -> None:
+        self._code, self._desc, self._node, self._operator = code, desc, node, operator
 
     def code(self) -> ErrorCode:
         return self._code
@@ -155,8 +170,16 @@ class ParserError:
     def desc(self) -> str:
         return self._desc
 
+    def node(self) -> int:
+        return self._node
+
+    def node_operator(self) -> str:
+        return self._operator
+
 
 class OnnxParser:
+    _ERROR: type = ParserError
+
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self._network = network
         self._errors: list[ParserError] = []
@@ -169,16 +192,30 @@ class OnnxParser:
         try:
             self._network._model = onnx.load(model)
         except Exception:
-            self._errors.append(ParserError(ErrorCode.INVALID_NODE, "Failed to parse the file"))
+            self._errors.append(self._ERROR(ErrorCode.INVALID_NODE, "Failed to parse the file"))
             return False
-        for node in self._network._model.graph.node:
-            if node.op_type == "Det":
-                said = 'No importer registered for op: "Det".\nIn importNode'
-                self._errors.append(ParserError(ErrorCode.UNSUPPORTED_NODE, said))
+        for i, node in enumerate(self._network._model.graph.node):
+            code, said = ErrorCode.UNSUPPORTED_NODE, _NO_IMPORTER.get(node.op_type)
+            if node.op_type == "Multinomial":
+                code, said = ErrorCode.INVALID_NODE, "only one sample is supported."
+            if said:
+                self._errors.append(self._ERROR(code, said, i, node.op_type))
         return not self._errors
 
     def get_error(self, index: int) -> ParserError:
         return self._errors[index]
+
+
+def _without(made: type, *names: str) -> type:
+    """The class as versions knew it that did not have these members."""
+    hidden = {*names, "__dict__", "__weakref__"}
+    return type(made.__name__, (), {k: v for k, v in vars(made).items() if k not in hidden})
+
+
+class OldOnnxParser(OnnxParser):
+    """Up to TensorRT 9, whose errors have the node's place alone."""
+
+    _ERROR = _without(ParserError, "node_operator")
 
 
 class IOptimizationProfile:
@@ -204,12 +241,13 @@ class ITimingCache:
 
 
 class IBuilderConfig:
+    builder_optimization_level = 3
+
     def __init__(self) -> None:
         self._flags = {int(BuilderFlag.TF32)}  # on by default, as in the real one
         self._profiles: list[IOptimizationProfile] = []
         self._pools: dict[int, int] = {}
         self._timings: ITimingCache | None = None
-        self.builder_optimization_level = 3
         self.hardware_compatibility_level = HardwareCompatibilityLevel.NONE
         self.profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
 
@@ -265,7 +303,7 @@ class Builder:
             "network_flags": network._flags,
             "flags": sorted(config._flags),
             "workspace": config._pools.get(0),
-            "level": config.builder_optimization_level,
+            "level": getattr(config, "builder_optimization_level", None),
             "compatible": int(config.hardware_compatibility_level),
             "profiles": [profile._shapes for profile in config._profiles],
         }
@@ -430,4 +468,9 @@ def module(version: str = "11.1.0") -> types.ModuleType:
     if int(version.partition(".")[0]) < 9:
         made.NetworkDefinitionCreationFlag = OldNetworkDefinitionCreationFlag  # type: ignore[attr-defined]
         made.BuilderFlag = OldBuilderFlag  # type: ignore[attr-defined]
+        made.OnnxParser = OldOnnxParser  # type: ignore[attr-defined]
+    if version.startswith("8.5"):
+        made.BuilderFlag = OldestBuilderFlag  # type: ignore[attr-defined]
+        made.IBuilderConfig = _without(IBuilderConfig, "builder_optimization_level")  # type: ignore[attr-defined]
+        del made.HardwareCompatibilityLevel  # type: ignore[attr-defined]
     return made

@@ -94,6 +94,18 @@ def test_int8_is_quantized_and_says_how(bench: Any, tiny_onnx: Path, target: str
     assert any("calibrated on random inputs" in note for note in row["notes"])
 
 
+def test_int8_without_images_says_what_is_missing_for_them(
+    bench: Any, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    """Images cannot be fed to a file that nothing is known of: --data alone is no remedy."""
+    job = ["run", "-m", tiny_onnx, "-t", "cpu-ort-int8", *QUICK, "--json"]
+    for more, said in ([], "and give --data"), (["--data", tmp_path], "were left unused"):
+        notes = bench(*job, *more).json["notes"]
+        (note,) = [note for note in notes if "calibrated on random inputs" in note]
+        assert "say in tiny.toml beside it how images are fed" in note
+        assert said in note
+
+
 def test_openvino_fp32_really_is_fp32(bench: Any, tiny_onnx: Path) -> None:
     pytest.importorskip("openvino")
     row = bench("run", "-m", tiny_onnx, "-t", "cpu-openvino-fp32", *QUICK, "--json").json

@@ -457,6 +457,9 @@ def test_a_capture_that_fails(
         ({"workspace_mb": "much"}, "a whole number was expected"),
         ({"cuda_graph": 1}, "true or false was expected"),
         ({"strongly_typed": "perhaps"}, "one of auto, true, false"),
+        ({"workspace_mb": -1}, "workspace_mb=-1: a number from 0 to 1048576"),
+        ({"workspace_mb": 1 << 60}, "a number from 0 to 1048576 was expected"),
+        ({"optimization_level": 6}, "a number from -1 to 5 was expected"),
     ],
 )
 def test_options(options: Any, words: str) -> None:

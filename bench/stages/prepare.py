@@ -25,7 +25,7 @@ from bench.stages.build import able_to_build, build_key, canary_for, usable, wha
 
 if TYPE_CHECKING:
     from bench.contracts import Dataset, Exporter
-    from bench.records import Option, Target
+    from bench.records import Job, Option, Target
     from bench.stages.build import Builder
     from bench.teller import Teller
 
@@ -113,7 +113,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
     if target.precision == "int8" and not calibration.real:
         notes.append(
             f"int8 was calibrated on {calibration.source}: good for timing; for an artifact to "
-            "deploy give --data"
+            f"deploy {_for_real_images(model, job)}"
         )
     return Prepared(
         model=model,
@@ -126,6 +126,20 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         accuracy_note=accuracy_note,
         notes=tuple(notes),
     )
+
+
+def _for_real_images(model: Model, job: Job) -> str:
+    """What to do so that int8 is calibrated on images."""
+    if model.preprocess is not None:
+        return "give --data" if job.data.path is None else "give --data a folder with more images"
+    if model.source != "onnx":
+        return (
+            "take a model whose preprocessing is known, or export it and say that beside the file"
+        )
+    sidecar = f"say in {Path(model.name).with_suffix('.toml').name} beside it how images are fed"
+    if job.data.path is None:
+        return f"{sidecar} (docs/accuracy.md), and give --data"
+    return f"{sidecar} (docs/accuracy.md): without it the images of --data were left unused"
 
 
 #: What is said of an artifact that was built where it cannot run.
