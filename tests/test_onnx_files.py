@@ -45,7 +45,7 @@ def test_a_second_input_without_a_batch_is_fed_as_it_is(
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
     nodes = [
-        helper.make_node("Flatten", ["x"], ["a"]),
+        helper.make_node("Relu", ["x"], ["a"]),
         helper.make_node("MatMul", ["a", "table"], ["y"]),
     ]
     inputs = [value("x", batch, 16), value("table", 16, 10)]
