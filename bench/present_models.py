@@ -92,7 +92,7 @@ def _card_lines(drawn: Row) -> Iterator[list[str]]:
     if how := drawn["preprocess"]:
         yield ["preprocessing", _preprocessing(how)]
     if labels := drawn["labels"]:
-        yield ["labels", f"{len(labels)}: {labels[0]}, {labels[1]}, ..."]
+        yield ["labels", f"{len(labels)}: {', '.join(labels[:2])}" + ", ..." * (len(labels) > 2)]
     params = drawn["params_m"]
     yield ["parameters", "unknown" if params is None else amount(1e6 * params)]
     if drawn["gmacs"] is not None:

@@ -49,6 +49,16 @@ def test_a_file_is_counted_at_once_and_its_results_are_shown(bench: Any, tiny_on
     assert row["id"] in text
 
 
+def test_a_single_label_is_a_list_too(bench: Any, tiny_onnx: Path) -> None:
+    tiny_onnx.with_suffix(".toml").write_text(
+        'task = "detection"\nsize = [16, 16]\nresize = "squash"\noutput = "boxes"\n'
+        'labels = ["apple"]\n'
+    )
+    shown = bench("show", tiny_onnx)
+    assert shown.status == 0, shown.err
+    assert "1: apple " in shown.out
+
+
 def stored(store: Path, model: str, weights: str, started_at: str) -> Result:
     made = ok()
     assert made.model
