@@ -15,7 +15,7 @@ from bench.messages import Described
 from bench.records import Result
 from bench.store import Store
 from tests.builders import ok
-from tests.conftest import QUICK
+from tests.conftest import QUICK, write_network
 
 
 def test_the_card_of_a_model(bench: Any) -> None:
@@ -49,12 +49,13 @@ def test_a_file_is_counted_at_once_and_its_results_are_shown(bench: Any, tiny_on
     assert row["id"] in text
 
 
-def test_a_single_label_is_a_list_too(bench: Any, tiny_onnx: Path) -> None:
-    tiny_onnx.with_suffix(".toml").write_text(
+def test_a_single_label_is_a_list_too(bench: Any, tmp_path: Path) -> None:
+    network = write_network(tmp_path / "one.onnx")
+    network.with_suffix(".toml").write_text(
         'task = "detection"\nsize = [16, 16]\nresize = "squash"\noutput = "boxes"\n'
         'labels = ["apple"]\n'
     )
-    shown = bench("show", tiny_onnx)
+    shown = bench("show", network)
     assert shown.status == 0, shown.err
     assert "1: apple " in shown.out
 
