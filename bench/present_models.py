@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bench import index
     from bench.cells import Row
 
+#: A name of more letters stands above its card, not at the head of its first column.
+_LONG = 40
+
 
 def models(rows: Sequence[index.Row]) -> None:
     """A table of the index. What all rows have in common is said once; "-" is unknown."""
@@ -47,7 +50,11 @@ def models(rows: Sequence[index.Row]) -> None:
 
 def card(drawn: Row) -> None:
     """A model's card; what is not known yet says how to know it."""
-    table([drawn["model"], drawn["task"] or ""], _card_lines(drawn), fold=1)
+    name = drawn["model"]
+    if len(name) > _LONG:  # a path would leave what is said of it no room beside it
+        print(name)
+        name = ""
+    table([name, drawn["task"] or ""], _card_lines(drawn), fold=1)
     if rows := drawn["results"]:
         print()
         several = len({row["weights"] for row in rows}) > 1
