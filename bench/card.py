@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Seconds that describing may take, and exporting where it is asked.
 _PATIENCE, _EXPORT_PATIENCE = 120.0, 1800.0
-#: Of weights that a source does not list.
-UNASKED = "not known: the hub was not asked"
 
 
 def draw(text: str, cache: Cache, store: Store, *, count: bool = False) -> dict[str, Any]:
@@ -108,8 +106,8 @@ def _lack(ref: ModelRef, cache: Cache) -> str:
     try:
         every = index.outlines(ref.source or "", cache)
     except BenchError:
-        return UNASKED
-    return "none published" if any(each.weights for each in every) else UNASKED
+        return index.UNASKED
+    return "none published" if any(each.weights for each in every) else index.UNASKED
 
 
 def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds a source may take to outline itself.
 _PATIENCE = 600.0
+#: Of weights that a source does not list.
+UNASKED = "not known: the hub was not asked"
 
 
 @dataclass(frozen=True, slots=True)

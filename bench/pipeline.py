@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bench import recipes, remedies, rounds, targets
+from bench import layers, recipes, remedies, rounds, targets
 from bench.environment import environment
 from bench.errors import StageError, Unavailable
 from bench.launch import ChildError, call
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from bench.messages import Found, Quantized, Update
     from bench.records import Job, Option, Recipe, Stage
-
-#: What runtimes call int8, where they tell the types of layers.
-INT8 = {"int8", "i8", "u8"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def _row(job: Job, settings: Settings, fill: Callable[[_Row, _Ask, Settings], No
 def _build(row: _Row, ask: _Ask, settings: Settings) -> None:
     prepared = ask.prepare(row.result.job, canary=False, build_only=True)
     row.prepared(prepared)
-    row.layers(prepared.timed.built.details.get("layers_as_typed"))
+    row.note_layers(prepared.timed.built.details.get("layers_as_typed"))
 
 
 def _measure(row: _Row, ask: _Ask, settings: Settings) -> None:
@@ -91,7 +88,7 @@ def _measure(row: _Row, ask: _Ask, settings: Settings) -> None:
     row.prepared(prepared)
     measurement, observed = rounds.measure(job, prepared, ask.deadline, ask.on_reply)
     row.set(measurement=measurement, environment=observed)
-    row.layers(observed.flags.get("executed"))
+    row.note_layers(observed.flags.get("executed"))
 
     if prepared.accuracy_note is not None:
         row.note(prepared.accuracy_note)
@@ -178,17 +175,7 @@ class _Row:
     def note(self, *notes: str) -> None:
         self.set(notes=(*self.result.notes, *notes))
 
-    def layers(self, told: Option | None) -> None:
-        """Note where an int8 target is int8 for the lesser part of its layers only: `told` counts
-        them by type, as "fp16:73 int8:1"."""
-        counts = [
-            (kind, int(n)) for kind, _, n in (e.partition(":") for e in str(told or "").split())
-        ]
-        n = sum(each for _, each in counts)
-        int8 = sum(each for kind, each in counts if kind in INT8)
-        if self.result.job.target.precision == "int8" and 2 * int8 < n:
-            others = ", ".join(f"{each} in {kind}" for kind, each in counts if kind not in INT8)
-            self.note(
-                f"int8 for the lesser part only: {int8} of {n} compute layers, {others}; do not "
-                "expect int8's speed or size of it"
-            )
+    def note_layers(self, told: Option | None) -> None:
+        """Note where an int8 target is hardly int8, as its runtime tells it."""
+        if self.result.job.target.precision == "int8" and (said := layers.barely_int8(told)):
+            self.note(said)

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench import cells
-from bench.card import UNASKED
+from bench.index import UNASKED
 from bench.terminal import amount, number, say, table
 
 if TYPE_CHECKING:

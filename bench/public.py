@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import recipes, stats
+from bench import layers, recipes, stats
 from bench.modelref import ModelRef
 from bench.records import Recipe
 from bench.verdict import judge
@@ -95,7 +95,6 @@ def build_to_public(result: Result) -> dict[str, Any]:
     built = result.artifacts[-1] if result.artifacts and not result.failure else None
     about = ("path", "format", "sha256", "made_by", "build_s", "details")
     compiled = {name: getattr(built, name) for name in about} if built else None
-    layers = str(built.details.get("layers_as_typed", "")) if built else ""
     same = (
         *("status", "model", "source", "weights", "target", "runner", "precision", "batch"),
         *("options", "build_s", "artifact_mb", "params_m", "gmacs", "check", "failure"),
@@ -104,7 +103,7 @@ def build_to_public(result: Result) -> dict[str, Any]:
     return {
         **{name: row[name] for name in same},
         "compiled": compiled,
-        "layers": {kind: int(n) for kind, _, n in (e.partition(":") for e in layers.split())},
+        "layers": layers.counts(built.details.get("layers_as_typed") if built else None),
     }
 
 
