@@ -380,6 +380,14 @@ def test_json_that_is_cut_short_or_none(bring: Any, tmp_path: Path) -> None:
     refused(bring("trtexec", tmp_path, log, "t4-fp16"), "directory")
 
 
+@pytest.mark.parametrize("source", ["trtexec", "benchmark_app", "csv"])
+def test_a_file_that_is_not_there_is_what_is_said(bench: Any, tmp_path: Path, source: str) -> None:
+    gone = tmp_path / "gone.json"
+    ran = bench("import", "--from", source, gone, "-t", "t4-fp16", "-m", "timm:resnet18")
+    assert ran.status == 2
+    assert f"{gone} cannot be read: No such file" in ran.err
+
+
 def test_the_log_beside_the_file_is_its_log(bench: Any, bring: Any, tmp_path: Path) -> None:
     json_file, log = files.trtexec(tmp_path)
     log = log.rename(json_file.with_suffix(".log"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench import targets
 from bench.cache import sha256_of
 from bench.errors import Unavailable, UsageError
-from bench.importing import columns, openvino_app, trtexec
+from bench.importing import columns, foreign, openvino_app, trtexec
 from bench.modelref import ModelRef
 from bench.records import (
     Environment,
@@ -48,6 +48,7 @@ def read(source: str, asked: Asked, model: str, target: str, cache: Cache) -> Re
     (chosen, *more) = targets.select([target])
     if more:
         raise UsageError(f"--target {target} names {1 + len(more)} targets: a file is of one")
+    foreign.opened(asked.file).close()  # before a log is asked for that belongs to it
     if source in _LOGGED and asked.log is None and asked.log_beside.is_file():
         asked = replace(asked, log=asked.log_beside)
     return _result(READERS[source](asked, chosen), asked, _resolved(model, cache), chosen)

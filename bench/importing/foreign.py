@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -64,13 +64,19 @@ class Foreign:
     notes: tuple[str, ...] = ()
 
 
+def opened(path: Path) -> BinaryIO:
+    """The file, open for reading. Raises UsageError when it cannot be."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def text(path: Path, what: str) -> str:
     """The file as text, without what a terminal would obey. Raises UsageError when it cannot be
     read, or is none."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    with opened(path) as file:
+        data = file.read()
     if b"\0" in data:
         raise UsageError(f"{path} is binary, and no {what}")
     return plain(data.decode("utf-8-sig", errors="replace"))
