@@ -34,15 +34,17 @@ if TYPE_CHECKING:
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "UNSURE"]
 
-#: How long a block is (short, for the machine's speed changes within tenths of a second), and for
-#: how long, and how many times at least, the two of a pair take turns: what a pair's ratio scatters
-#: by comes from its blocks, hardly from its processes, which took half the time when there were 20
-#: turns (`docs/architecture.md`). More would leave too few pairs for an interval.
-BLOCK_SECONDS = 0.03
+#: How long a block is: short, for the machine's speed changes within hundredths of a second, and
+#: not so short that most of it would be calls on cold caches (`docs/architecture.md`).
+BLOCK_SECONDS = 0.015
+#: For how long, and how many times at least, the two of a pair take turns: what a pair's ratio
+#: scatters by comes from its blocks, hardly from its processes (`docs/architecture.md`). More would
+#: leave too few pairs for an interval.
 TURNS_SECONDS = 3.0
 MIN_TURNS = 10
-#: How the processes of a pair are warmed up; they go on warming up as they take turns.
-PROCEDURE = Procedure(warmup_seconds=0.1)
+#: How the processes of a pair are warmed up: until the latency has settled, or for a third of a
+#: second; they go on warming up as they take turns.
+PROCEDURE = Procedure(warmup_seconds=0.03)
 #: A pair that takes so much longer than it should hangs.
 PATIENCE_SECONDS = 120.0
 

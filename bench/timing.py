@@ -31,9 +31,11 @@ WARM_WINDOW_SECONDS = 0.1
 WARM_CAP = 10
 #: Dropped at the start of each block: the first calls after a pause run on cold caches. From the
 #: fifth on they took what all others take, on networks of 0.2 to 7 ms (`docs/architecture.md`); at
-#: least a millisecond, and no longer than it takes to be over with the slow ones.
+#: least a millisecond, and no longer than it takes to be over with the slow ones, nor than a third
+#: of the block.
 DROPPED_CALLS = 5
 DROPPED_SECONDS = (0.001, 0.01)
+DROPPED_SHARE = 1 / 3
 #: Threads that never rest are waited for no longer than this.
 REST_CAP_SECONDS = 0.5
 
@@ -162,7 +164,9 @@ class Stopwatch:
         # A call that is longer than a block brings its own caches back.
         if self._typical_ns >= seconds * 1e9:
             return [], self._for(seconds)
-        least, most = map(Deadline.after, DROPPED_SECONDS)
+        shortest, longest = DROPPED_SECONDS
+        least = Deadline.after(shortest)
+        most = Deadline.after(min(longest, seconds * DROPPED_SHARE))
         dropped = [self.sample()]
         while most.left() and (least.left() or len(dropped) < DROPPED_CALLS):
             dropped.append(self.sample())

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date
 from math import log
 from pathlib import Path
@@ -34,7 +35,7 @@ from bench import comparison, sides, targets
 from bench.cache import Cache, default_root
 from bench.launch import call
 from bench.messages import Prepare, Prepared
-from bench.records import Job, Procedure
+from bench.records import Job
 from bench.store import Store
 from bench.timing import Deadline
 
@@ -49,7 +50,7 @@ NETWORKS = [
 CONDITIONS = {0: (0.02, 60, 0.01), 3: (0.02, 60, 0.99), 2: (0.02, 60, 0.95), 1: (0.01, 180, 0.80)}
 #: The branch of the calibration, which both sides of a comparison have in a small form.
 SMALL, LARGE = 64, 24_000
-PROCEDURE = Procedure(threads=1, warmup_seconds=0.1)
+PROCEDURE = replace(comparison.PROCEDURE, threads=1)
 
 
 def side(path: Path, target: str) -> sides.Side:
