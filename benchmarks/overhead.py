@@ -2,14 +2,19 @@
 
 In one process, in turns: blocks of the stopwatch, and blocks of a loop that does nothing but call
 the runtime and read the clock. Asked: p50 within 1 %, for a network of 0.1 ms and one of 10 ms.
+On a GPU also what CUDA's events say of the same calls: the time between two marks on the stream.
 
     python benchmarks/overhead.py
+    python benchmarks/overhead.py --gpu
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from argparse import ArgumentParser
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 from machine import heading
@@ -23,25 +28,59 @@ from bench.pool import read as read_pool
 from bench.records import Job, Procedure
 from bench.timing import Deadline
 
-#: Model, target, batch: some 0.1 ms, and some 10 ms.
+#: Model, target, options, batch: some 0.1 ms, and some 10 ms.
 NETWORKS = [
-    ("builtin:digits-inception", "cpu-openvino-fp32", 1),
-    ("builtin:digits-inception", "cpu-ort-fp32", 1),
-    ("torchvision:mobilenet_v2", "cpu-openvino-fp32", 2),
-    ("torchvision:mobilenet_v2", "cpu-ort-fp32", 2),
+    ("builtin:digits-inception", "cpu-openvino-fp32", {}, 1),
+    ("builtin:digits-inception", "cpu-ort-fp32", {}, 1),
+    ("torchvision:mobilenet_v2", "cpu-openvino-fp32", {}, 2),
+    ("torchvision:mobilenet_v2", "cpu-ort-fp32", {}, 2),
+]
+ON_GPU = [
+    ("builtin:digits-inception", "cuda-torch-fp32", {"mode": "graph"}, 1),
+    ("torchvision:mobilenet_v2", "cuda-torch-fp16", {"mode": "graph"}, 1),
+    ("torchvision:mobilenet_v2", "cuda-torch-fp32", {}, 1),
+    ("torchvision:resnet50", "cuda-torch-fp16", {"mode": "graph", "channels_last": True}, 64),
 ]
 PAIRS, BLOCK_SECONDS = 200, 0.1
 
 
-def bare_call(session: object):
+def bare_call(session: Any) -> Callable[[], object]:
     """The runtime's own call, with nothing of ours around it."""
     if hasattr(session, "_request"):
         return lambda infer=session._request.infer: infer(share_outputs=True)
-    run, binding = session._session.run_with_iobinding, session._binding
-    return lambda: run(binding)
+    if hasattr(session, "_binding"):
+        run, binding = session._session.run_with_iobinding, session._binding
+        return lambda: run(binding)
+    session._take_stream()
+    launch, wait = launched(session), session._stream.synchronize
+
+    def call_and_wait() -> None:
+        launch()
+        wait()
+
+    return call_and_wait
 
 
-def bare_block(call_it, seconds: float) -> list[int]:
+def launched(session: Any) -> Callable[[], object]:
+    """What puts torch's work on the GPU's stream, and returns before it is done."""
+    return session._replay or (lambda: session._call(*session._held))
+
+
+def by_events(session: Any, calls: int) -> float:
+    """The median over so many calls of the time on the GPU, in ms."""
+    launch, stream = launched(session), session._stream
+    before, after = (session._torch.cuda.Event(enable_timing=True) for _ in range(2))
+    taken = []
+    for _ in range(calls):
+        before.record(stream)
+        launch()
+        after.record(stream)
+        after.synchronize()
+        taken.append(before.elapsed_time(after))
+    return float(np.median(taken))
+
+
+def bare_block(call_it: Callable[[], object], seconds: float) -> list[int]:
     taken = []
     end = perf_counter_ns() + seconds * 1e9
     while perf_counter_ns() < end:
@@ -51,12 +90,18 @@ def bare_block(call_it, seconds: float) -> list[int]:
     return taken
 
 
-heading("Overhead of the stopwatch")
-print(f"One thread, {PAIRS} pairs of blocks of {BLOCK_SECONDS} s in turns, in one process.\n")
-print("| network | p50 ms | stopwatch / bare loop | 95 % | asked |\n|---|---|---|---|---|")
+parser = ArgumentParser(description=__doc__)
+parser.add_argument("--gpu", action="store_true")
+parser.add_argument("--pairs", type=int, default=PAIRS)
+given = parser.parse_args()
+heading("Overhead of the stopwatch" + (" on a GPU" if given.gpu else ""))
+print(f"One thread, {given.pairs} pairs of blocks of {BLOCK_SECONDS} s in turns, one process.\n")
+columns = ["network", "p50 ms", "stopwatch / bare loop", "95 %", "asked"]
+columns += ["by CUDA's events, ms"] if given.gpu else []
+print("|", " | ".join(columns), "|\n|" + "---|" * len(columns))
 pin(1)
-for model, target, batch in NETWORKS:
-    (on,) = targets.select([target], {})
+for model, target, options, batch in ON_GPU if given.gpu else NETWORKS:
+    (on,) = targets.select([target], options)
     job = Job(model, on, "random", Procedure(threads=1, batch=batch))
     request = Prepare(job, str(default_root()), fresh=False)
     made = call(request, Prepared, Deadline.after(3600))
@@ -67,17 +112,24 @@ for model, target, batch in NETWORKS:
         stopwatch = timing.Stopwatch(session, pool, "device")
         stopwatch.warm_up(0.5)
         once = bare_call(session)
-        logs, p50s = [], []
-        for i in range(PAIRS):
+        logs, p50s, on_gpu = [], [], []
+        for i in range(given.pairs):
             blocks = {}
             for kind in ("ours", "bare") if i % 2 else ("bare", "ours"):
-                block = stopwatch.block(BLOCK_SECONDS)[1] if kind == "ours" else None
-                blocks[kind] = block or bare_block(once, BLOCK_SECONDS)
+                if kind == "ours":
+                    blocks[kind] = stopwatch.block(BLOCK_SECONDS)[1]
+                    continue
+                with session._torch.inference_mode() if given.gpu else nullcontext():
+                    blocks[kind] = bare_block(once, BLOCK_SECONDS)
+                    on_gpu += [by_events(session, 20)] if given.gpu else []
             p50s.append(np.median(blocks["bare"]) / 1e6)
             logs.append(np.log(np.median(blocks["ours"]) / np.median(blocks["bare"])))
     ratio, low, high = np.exp(stats.signed_rank_interval(logs))
     fine = "within 1 %" if abs(ratio - 1) <= 0.01 else "NOT within 1 %"
+    mode = f", {options['mode']}" if "mode" in options else ""
+    events = f" {np.median(on_gpu):.3f} |" if given.gpu else ""
     print(
-        f"| {model} @ {target}, batch {batch} | {np.median(p50s):.3f} | {ratio:.4f} | "
-        f"{low:.4f} to {high:.4f} | {fine} |"
+        f"| {model} @ {target}{mode}, batch {batch} | {np.median(p50s):.3f} | {ratio:.4f} | "
+        f"{low:.4f} to {high:.4f} | {fine} |{events}",
+        flush=True,
     )

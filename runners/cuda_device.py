@@ -28,9 +28,14 @@ def driver() -> Any:
             "the CUDA toolkit's nvcc and headers)"
         ) from error
     except ImportError as error:  # its library asks for libcuda.so.1, which comes with the driver
+        if "libcuda.so" in str(error):
+            raise Unavailable(
+                f"there is no NVIDIA driver here ({first_line(error)}): install it; in a "
+                "container, start that with --gpus all (--runtime nvidia on a Jetson)"
+            ) from error
         raise Unavailable(
-            f"there is no NVIDIA driver here ({first_line(error)}): install it; in a container, "
-            "start that with --gpus all (--runtime nvidia on a Jetson)"
+            f"pycuda cannot be loaded ({first_line(error)}): it was compiled for another CUDA or "
+            "numpy than is here: pip install --no-cache-dir --force-reinstall --no-deps pycuda"
         ) from error
     return cuda
 
@@ -183,6 +188,12 @@ class _Driver:
 
 def _translated(error: Exception, what: str, cuda: Any = None) -> BenchError:
     said = first_line(error)
+    if "cuMemHostAlloc" in said and "out of memory" in said.lower():
+        return StageError(
+            "oom",
+            "the host cannot give the GPU so much pinned memory: end what else runs, or take a "
+            f"smaller batch ({said})",
+        )
     if "out of memory" in said.lower():
         left = f", {cuda.mem_get_info()[0] / 1e6:.0f} MB are left" if cuda else ""
         return StageError(

@@ -142,7 +142,8 @@ class TorchSession:
         self._replay = self._captured() if self._mode == "graph" else None
 
     def stage(self, feed: Feed) -> None:
-        with self._torch.inference_mode(), self._on_stream():
+        self._take_stream()
+        with self._torch.inference_mode():
             for name, values in feed.items():
                 i = self._order[name]
                 self._pinned[i].copy_(self._torch.from_numpy(_writable(values)))
@@ -153,15 +154,16 @@ class TorchSession:
         if self._replay is None:
             self._run()
             return
-        with self._on_stream():
-            self._replay()
+        self._take_stream()
+        self._replay()
         self._wait()
 
     def fetch(self) -> Sequence[Array]:
         from torch.utils._pytree import tree_leaves
 
         tensors = [leaf for leaf in tree_leaves(self._outputs) if self._torch.is_tensor(leaf)]
-        with self._torch.inference_mode(), self._on_stream():
+        self._take_stream()
+        with self._torch.inference_mode():
             on_host = [tensor.to("cpu") for tensor in tensors]
         self._wait()
         return [_float32(tensor).numpy() for tensor in on_host]
@@ -186,8 +188,9 @@ class TorchSession:
         return found
 
     def _run(self) -> None:
+        self._take_stream()
         try:
-            with self._torch.inference_mode(), self._on_stream():
+            with self._torch.inference_mode():
                 self._outputs = self._call(*self._held)
             self._wait()
         except self._torch.OutOfMemoryError as error:
@@ -207,8 +210,12 @@ class TorchSession:
             self._outputs = self._call(*self._held)
         return graph.replay
 
-    def _on_stream(self) -> Any:
-        return self._torch.cuda.stream(self._stream)  # None changes nothing
+    def _take_stream(self) -> None:
+        """Make the session's stream the current one of this thread, and leave it so: whoever uses
+        another takes that. Giving it back each time (`torch.cuda.stream`) took some 10 us of every
+        step, 6 % of a network of 0.15 ms on an H100."""
+        if self._stream is not None:
+            self._torch.cuda.set_stream(self._stream)
 
     def _wait(self) -> None:
         if self._stream is not None:

@@ -35,11 +35,13 @@ class RuntimeError(Error):
 
 
 class Faults:
-    """What goes wrong: `init` is raised by init(); `bytes_free` is all the memory there is."""
+    """What goes wrong: `init` is raised by init(); `bytes_free` is all the memory there is on the
+    GPU, `bytes_pinned` what the host can pin."""
 
     def __init__(self) -> None:
         self.init: Error | None = None
         self.bytes_free = 1 << 40
+        self.bytes_pinned = 1 << 40
 
 
 class Device:
@@ -152,11 +154,6 @@ def memcpy_dtoh_async(dest: Any, src: Any, stream: Stream | None = None) -> None
     stream.put(lambda: np.copyto(held, given.view(held.dtype).reshape(held.shape)))
 
 
-def pagelocked_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
-    _needs_context("cuMemHostAlloc")
-    return np.empty(shape, dtype)
-
-
 def module(faults: Faults) -> types.ModuleType:
     """`pycuda.driver`, with these faults."""
     made = types.ModuleType("pycuda.driver")
@@ -171,6 +168,12 @@ def module(faults: Faults) -> types.ModuleType:
             raise MemoryError("cuMemAlloc failed: out of memory")
         faults.bytes_free -= size
         return DeviceAllocation(size)
+
+    def pagelocked_empty(shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
+        _needs_context("cuMemHostAlloc")
+        if np.empty(shape, dtype).nbytes > faults.bytes_pinned:
+            raise MemoryError("cuMemHostAlloc failed: out of memory")
+        return np.empty(shape, dtype)
 
     members = [Error, LogicError, MemoryError, RuntimeError, Device, Context, Stream, Event]
     for each in (*members, memcpy_htod_async, memcpy_dtoh_async, pagelocked_empty, init, mem_alloc):

@@ -1,5 +1,5 @@
 """Torch programs and the runner that runs them: on the CPU for real, on CUDA's calls as far as a
-stand-in for `torch.cuda` goes. Nothing here has run on a GPU."""
+stand-in for `torch.cuda` goes."""
 
 from __future__ import annotations
 
@@ -211,17 +211,12 @@ class StandIn:
         self.diary: list[str] = []
         self.cuda = SimpleNamespace(
             Stream=lambda: SimpleNamespace(synchronize=lambda: self.diary.append("wait")),
-            stream=self._stream,
+            set_stream=lambda _: self.diary.append("on stream"),
             synchronize=lambda: self.diary.append("wait for all"),
             CUDAGraph=lambda: SimpleNamespace(replay=lambda: self.diary.append("replay")),
             graph=self._graph,
             get_device_properties=lambda _: SimpleNamespace(uuid="1234"),
         )
-
-    @contextmanager
-    def _stream(self, stream: Any) -> Iterator[None]:
-        self.diary.append("on stream")
-        yield
 
     @contextmanager
     def _graph(self, graph: Any, stream: Any) -> Iterator[None]:

@@ -303,6 +303,16 @@ def test_a_batch_that_was_not_built(
         open_and_close(engine, batch=2)
 
 
+def test_not_enough_memory_to_pin(
+    faults: fake_pycuda.Faults, source: Artifact, tmp_path: Path
+) -> None:
+    """As a GPU with 84 GB free said when a buffer of terabytes was asked for."""
+    engine = built(source, tmp_path)
+    faults.bytes_pinned = 100
+    with refused(StageError, "the host cannot give", "pinned memory", "smaller batch"):
+        open_and_close(engine)
+
+
 def test_a_broken_engine(faults: fake_pycuda.Faults, source: Artifact, tmp_path: Path) -> None:
     engine = built(source, tmp_path)
     Path(engine.path).write_bytes(b"not an engine")
@@ -342,28 +352,40 @@ def test_a_gpu_that_cannot_be_used(faults: fake_pycuda.Faults, said: str, words:
     assert reason.splitlines() == [reason]
 
 
-def test_no_driver(faults: fake_pycuda.Faults, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pycuda's own library is linked against the driver's."""
-
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        # pycuda's own library is linked against the driver's...
+        ("libcuda.so.1: cannot open shared object file", "there is no NVIDIA driver here"),
+        # ...and the driver may lack what it was compiled with.
+        ("_driver.cpython-312.so: undefined symbol: cuArrayCreate_v2", "--force-reinstall"),
+    ],
+)
+def test_a_pycuda_that_cannot_be_loaded(
+    faults: fake_pycuda.Faults, monkeypatch: pytest.MonkeyPatch, said: str, words: str
+) -> None:
     class Missing:
         def __getattr__(self, name: str) -> Any:
-            raise ImportError("libcuda.so.1: cannot open shared object file")
+            raise ImportError(said)
 
     monkeypatch.delitem(sys.modules, "pycuda.driver")
     monkeypatch.setitem(sys.modules, "pycuda", Missing())
-    monkeypatch.setattr(sys, "meta_path", [_Finder(), *sys.meta_path])
+    monkeypatch.setattr(sys, "meta_path", [_Finder(said), *sys.meta_path])
     reason = TrtRunner().probe(T4)
     assert reason is not None
-    assert "there is no NVIDIA driver here" in reason
-    assert "libcuda.so.1" in reason
+    assert words in reason
+    assert said in reason
 
 
 class _Finder:
     """Finds pycuda.driver, which then cannot be imported."""
 
+    def __init__(self, said: str) -> None:
+        self._said = said
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name == "pycuda.driver":
-            raise ImportError("libcuda.so.1: cannot open shared object file")
+            raise ImportError(self._said)
 
 
 def test_without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
