@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import exp, log
 from random import Random
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import sides, stats
@@ -45,7 +46,7 @@ MIN_TURNS = 10
 #: How the processes of a pair are warmed up: until the latency has settled, or for a third of a
 #: second; they go on warming up as they take turns.
 PROCEDURE = Procedure(warmup_seconds=0.03)
-#: A pair that takes so much longer than it should hangs.
+#: A pair that takes so much longer than it should hangs; of slow networks, twice the turns' time.
 PATIENCE_SECONDS = 120.0
 
 
@@ -158,8 +159,9 @@ def _pair(a: Side, b: Side, random: Random) -> Pair:
         for i in order:
             children[i].answer(type(None), deadline)
         random.shuffle(order)
-        for i in order:
-            children[i].ask(WarmUp(), Warmed, deadline)
+        warmed = [children[i].ask(WarmUp(), Warmed, deadline) for i in order]
+        steps_seconds = sum(median(each.warmup_ns) for each in warmed) / 1e9
+        deadline = Deadline.after(PATIENCE_SECONDS + 2 * MIN_TURNS * steps_seconds)
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
         turns = Deadline.after(TURNS_SECONDS)
         while turns.left() or len(blocks[0]) < MIN_TURNS:

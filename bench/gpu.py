@@ -230,7 +230,9 @@ class GpuWatch:
         if pids is None or os.getpid() not in pids:
             self._others.append(None)
             return
-        strangers = {pid for pid in pids if not _of_ours(pid)}
+        # Who draws is not among those who compute, and who has ended is among neither.
+        busy = {pid for pid, percent in use.items() if percent}
+        strangers = {pid for pid in busy.union(pids) if not _of_ours(pid)}
         self._others.append(len(strangers))
         self._others_percent.append(sum(use.get(pid, 0) for pid in strangers))
 

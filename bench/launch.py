@@ -31,6 +31,10 @@ T = TypeVar("T")
 _START = "import sys; sys.path[:] = filter(None, sys.path); from bench.child import main; main()"
 
 
+#: The kernel's own limit of waiting is 24 days.
+_LONGEST_WAIT_SECONDS = 86_400.0
+
+
 class ChildError(BenchError):
     """A child reported a failure, died, or was stopped."""
 
@@ -55,22 +59,29 @@ class Child:
         on_reply: Callable[[Update], None] = lambda _: None,
         *,
         python: str | None = None,
+        remedy: str = "raise --timeout",
     ) -> None:
+        """`remedy` is what a person can do when a deadline passes."""
         self._on_reply = on_reply
+        self._remedy = remedy
         self._stage: Stage = "target"
         self._oom_kills = _oom_kills()
         self._decoder = msgspec.json.Decoder(Reply)
         self._pending: list[bytes] = [b""]
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-        self._process = subprocess.Popen(
-            [python or sys.executable, "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            # Its own session: Ctrl-C reaches the parent alone, which then ends the child and all
-            # that the child has started.
-            start_new_session=True,
-        )
+        try:
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+            self._process = subprocess.Popen(
+                [python or sys.executable, "-c", _START],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                # Its own session: Ctrl-C reaches the parent alone, which then ends the child and
+                # all that the child has started.
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory, no process, no file left for it
+            said = f"a process cannot be started: {error.strerror or error}"
+            raise ChildError(Failure(self._stage, "spawn", said), "") from error
         self._send(request)
 
     def __enter__(self) -> Child:
@@ -119,7 +130,7 @@ class Child:
             status = self._process.wait(timeout=deadline.left())
             failure = self._death(status)
         except subprocess.TimeoutExpired:
-            failure = Failure(self._stage, "timeout", "the time limit ran out: raise --timeout")
+            failure = Failure(self._stage, "timeout", f"the time limit ran out: {self._remedy}")
         raise ChildError(failure, _tail(self._stderr))
 
     def _send(self, message: Request | Command) -> None:
@@ -132,7 +143,9 @@ class Child:
         with selectors.DefaultSelector() as selector:
             selector.register(self._stdout, selectors.EVENT_READ)
             while len(self._pending) < 2:
-                if not selector.select(deadline.left()):
+                if not selector.select(min(deadline.left(), _LONGEST_WAIT_SECONDS)):
+                    if deadline.left():
+                        continue
                     return None
                 chunk = os.read(self._stdout.fileno(), 1 << 16)
                 if not chunk:
@@ -157,7 +170,7 @@ class Child:
         if status == -signal.SIGKILL and _oom_kills() > self._oom_kills:
             return Failure(self._stage, "oom", "the kernel killed the process: out of memory")
         if status < 0:
-            name = signal.Signals(-status).name
+            name = _signal_name(-status)
             return Failure(self._stage, "crash", f"the process was killed by {name}{hint}")
         return Failure(self._stage, "crash", f"the process ended with status {status}{hint}")
 
@@ -192,6 +205,13 @@ def interpreter(path: str) -> str:
             f"{path} -m pip install frontier-bench=={__version__}"
         )
     return path
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"
 
 
 def _tail(stderr: IO[bytes], size: int = 8192) -> str:

@@ -9,6 +9,7 @@ import os
 import resource
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,18 +106,24 @@ def _sum(one: Load, other: Load) -> Load:
 
 
 def _cpu_times() -> tuple[int | None, int | None]:
-    """CPU time that all processes of the machine have used, and that the hypervisor has taken, in
-    ns, from the first line of /proc/stat (proc(5))."""
+    """CPU time that all processes of the machine have used, and what the hypervisor has taken of
+    a CPU that this process may run on, their mean, in ns; from /proc/stat (proc(5))."""
     try:
         with open("/proc/stat", "rb") as file:  # noqa: PTH123 (read before and after every block)
-            ticks = [int(word) for word in file.readline().split()[1:]]
-    except (OSError, ValueError):
+            lines = [line.split() for line in takewhile(lambda line: line[:3] == b"cpu", file)]
+        times = {name.decode(): list(map(int, ticks)) for name, *ticks in lines}
+        user, nice, system, _idle, _iowait, irq, softirq, _steal = times["cpu"][:8]
+        own = [times[name][7] for name in _own_cpus() if name in times]
+    except (OSError, ValueError, LookupError):
         return None, None
-    if len(ticks) < 8:
-        return None, None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks[:8]
     tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + softirq) * tick_ns, steal * tick_ns
+    busy = (user + nice + system + irq + softirq) * tick_ns
+    return busy, sum(own) * tick_ns // len(own) if own else None
+
+
+def _own_cpus() -> list[str]:
+    """The CPUs that this process may run on, as /proc/stat calls them."""
+    return [f"cpu{cpu}" for cpu in os.sched_getaffinity(0)]
 
 
 @cache

@@ -100,27 +100,33 @@ def pin(threads: int) -> None:
     observe()  # before there is less to see
     if not hasattr(os, "sched_setaffinity"):
         return
-    cores: dict[tuple[str, str], int] = {}
+    cores: dict[str, int] = {}
     for cpu in sorted(os.sched_getaffinity(0)):
         cores.setdefault(_core(cpu), cpu)
     if threads <= len(cores):
         os.sched_setaffinity(0, list(cores.values())[-threads:])
 
 
-def _core(cpu: int) -> tuple[str, str]:
+def _core(cpu: int) -> str:
+    """What a CPU shares with the other threads of its core: their list. (`core_id` begins anew in
+    each cluster of an ARM board.)"""
     topology = f"/sys/devices/system/cpu/cpu{cpu}/topology"
-    package, core = _read(f"{topology}/physical_package_id"), _read(f"{topology}/core_id")
-    return (package, core) if core else ("", str(cpu))
+    return _read(f"{topology}/thread_siblings_list") or str(cpu)
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs the cgroup (v2, then v1) grants, None when unlimited."""
+    """CPUs that the cgroup (v2, then v1) grants, itself and all that it is in; None when
+    unlimited."""
     own = next((ln[3:] for ln in _read("/proc/self/cgroup").splitlines() if ln[:3] == "0::"), "/")
-    folders = [Path("/sys/fs/cgroup") / own.lstrip("/"), Path("/sys/fs/cgroup")]
-    for folder in folders:
+    root = Path("/sys/fs/cgroup")
+    within = Path(own.lstrip("/"))
+    quotas = []
+    for folder in (root / within, *(root / parent for parent in within.parents), root):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit():
-            return int(quota) / int(period)
+            quotas.append(int(quota) / int(period))
+    if quotas:
+        return min(quotas)
     v1 = Path("/sys/fs/cgroup/cpu")
     quota, period = _read(v1 / "cpu.cfs_quota_us"), _read(v1 / "cpu.cfs_period_us")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None

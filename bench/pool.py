@@ -5,7 +5,7 @@ Apart from `bench/inputs.py`, which makes it: a process that measures has no use
 
 from __future__ import annotations
 
-from itertools import cycle, islice
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +20,12 @@ WHOLE = "whole "
 
 
 def read(pool: Artifact, batch: int) -> list[Feed]:
-    """The pool as feeds of a batch size: consecutive inputs, round and round."""
+    """The pool as feeds of a batch size: consecutive inputs, round and round, each round begun one
+    later, so that no two feeds are alike."""
     with np.load(pool.path) as arrays:
         columns = {name: arrays[name] for name in arrays.files}
     n = max(len(column) for column in columns.values())
-    order = cycle(range(n))
+    order = ((i + i // n) % n for i in count())
     chosen = [list(islice(order, batch)) for _ in range(n if batch == 1 else max(2, n // batch))]
     return [dict(_fed(*each, rows) for each in columns.items()) for rows in chosen]
 

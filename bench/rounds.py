@@ -48,7 +48,8 @@ def measure(
             taken: list[list[Sampled]] = [[] for _ in children]
             order, random = list(range(len(children))), Random(how.seed)
             # Short measurements have short blocks, so that they too have the rounds they need.
-            seconds = min(how.block_seconds, how.min_seconds / (how.processes * MIN_ROUNDS))
+            least = min(how.min_seconds, how.max_seconds) / (how.processes * MIN_ROUNDS)
+            seconds = min(how.block_seconds, least)
             spent, look_at, stop = 0.0, how.min_seconds, None
             while stop is None:
                 random.shuffle(order)

@@ -26,9 +26,10 @@ INVALID_HALF_WIDTH = 0.10
 #: Fresh processes of one artifact may differ by this share of their median.
 PROCESS_SPREAD = 0.05
 #: Blocks may differ by this share from their 10th to their 90th percentile, and the second half of
-#: the rounds from the first by this.
+#: the rounds from the first by this. Fewer blocks say neither.
 BLOCK_SPREAD = 0.10
 DRIFT = 0.03
+FEW_BLOCKS = 10
 #: Other processes may use this share of one CPU, and the hypervisor take this share of the time.
 OTHERS = 0.20
 STEAL = 0.01
@@ -93,33 +94,45 @@ def _spread(measurement: Measurement) -> Iterator[str]:
     if apart > PROCESS_SPREAD:
         yield f"the medians of fresh processes differ by {apart:.1%}"
 
-    blocks = _medians([block for run in runs for block in run.blocks_ns])
-    if len(blocks) < 10:
+    blocks = [_medians(run.blocks_ns) for run in runs]
+    canary = [_medians(run.canary_ns) for run in runs]
+    if sum(map(len, blocks)) < FEW_BLOCKS:
         return
-    low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9])
-    half = min(len(run.blocks_ns) for run in runs) // 2
-    first = _medians([block for run in runs for block in run.blocks_ns[:half]])
-    second = _medians([block for run in runs for block in run.blocks_ns[half:]])
-    drift = float(np.median(second) / np.median(first)) - 1
-    if (high - low) / middle > BLOCK_SPREAD:
+    known = sum(map(len, canary)) >= FEW_BLOCKS
+    low, high, apart = _range(blocks)
+    drift = _drift(blocks)
+    if apart > BLOCK_SPREAD:
         yield (
             f"blocks took {low / 1e6:.3g} to {high / 1e6:.3g} ms (10th to 90th percentile)"
-            f"{_canary_says(measurement)}"
+            f"{_canary_says(known, known and _range(canary)[2] > BLOCK_SPREAD)}"
         )
     elif abs(drift) > DRIFT:
         yield (
             f"latency drifted by {drift:+.1%} from the first half of the measurement to the second"
-            f"{_canary_says(measurement)}"
+            # As far, at least by half, and in the same direction.
+            f"{_canary_says(known, known and _drift(canary) / drift > 0.5)}"
         )
 
 
-def _canary_says(measurement: Measurement) -> str:
+def _range(blocks: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """The 10th and the 90th percentile of the blocks of all processes, and how far apart they are
+    as a share of the median."""
+    low, middle, high = np.quantile(np.concatenate(blocks), [0.1, 0.5, 0.9])
+    return float(low), float(high), float((high - low) / middle)
+
+
+def _drift(blocks: Sequence[Sequence[float]]) -> float:
+    """How much longer the second half of the rounds took than the first, as a share."""
+    half = min(map(len, blocks)) // 2
+    first = np.median([ns for each in blocks for ns in each[:half]])
+    return float(np.median([ns for each in blocks for ns in each[half:]]) / first) - 1
+
+
+def _canary_says(known: bool, too: bool) -> str:
     """Whether the machine changed or the network did, as the canary saw it."""
-    canary = _medians([block for run in measurement.processes for block in run.canary_ns])
-    if len(canary) < 10:
+    if not known:
         return ""
-    low, middle, high = np.quantile(canary, [0.1, 0.5, 0.9])
-    if (high - low) / middle > BLOCK_SPREAD:
+    if too:
         return ", and so did the canary: the machine changes its speed"
     return ", and the canary did not: the network itself does not run evenly"
 

@@ -195,13 +195,15 @@ def _translated(error: Exception, what: str, cuda: Any = None) -> BenchError:
             f"smaller batch ({said})",
         )
     if "out of memory" in said.lower():
-        left = f", {cuda.mem_get_info()[0] / 1e6:.0f} MB are left" if cuda else ""
+        left = ""
+        with suppress(AttributeError, Exception if cuda is None else cuda.Error):
+            left = f", {cuda.mem_get_info()[0] / 1e6:.0f} MB are left"
         return StageError(
             "oom",
             f"not enough GPU memory{left}: end what else uses the GPU, or take a smaller batch "
             f"({said})",
         )
-    if "insufficient" in said or "mismatch" in said:
+    if "insufficient" in said or "driver combination" in said:
         return Unavailable(f"the NVIDIA driver is too old for this CUDA: update it ({said})")
     if "no CUDA-capable device" in said or "no device" in said:
         return Unavailable(

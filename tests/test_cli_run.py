@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 import pytest
 
+from bench import launch
 from bench.cache import Cache
 from bench.store import Store
 from tests.conftest import QUICK, WORKED, write_network
@@ -273,6 +274,35 @@ def test_a_hang_is_ended_by_the_time_limit(bench: Any, tiny_onnx: Path) -> None:
     assert ran.status == 1
     assert ran.json["failure"]["kind"] == "timeout"
     assert ran.json["failure"]["stage"] == "time"
+
+
+def test_a_process_that_cannot_be_started_is_a_row(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory, no process or no file is left for it."""
+
+    def none_left() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(launch.tempfile, "TemporaryFile", none_left)
+    ran = bench("run", "-m", tiny_onnx, *FAKE, "--json")
+    assert ran.status == 1
+    assert ran.json["failure"]["kind"] == "spawn"
+    assert "cannot be started: Too many open files" in ran.json["failure"]["message"]
+
+
+def test_a_time_limit_of_months(bench: Any, tiny_onnx: Path) -> None:
+    assert bench("run", "-m", tiny_onnx, *FAKE, *QUICK, "--timeout", "1e7").status in WORKED
+
+
+def test_a_signal_without_a_name_is_called_by_its_number() -> None:
+    assert launch._signal_name(9) == "SIGKILL"
+    assert launch._signal_name(40) == "signal 40"
+
+
+def test_no_more_time_is_taken_than_allowed(bench: Any, tiny_onnx: Path) -> None:
+    latency = bench("run", "-m", tiny_onnx, *FAKE, "--max-seconds", "0.2", "--json").json["latency"]
+    assert latency["samples"] * latency["mean_ms"] < 400
 
 
 def test_a_number_that_means_nothing_is_invalid_and_exits_6(bench: Any, tiny_onnx: Path) -> None:

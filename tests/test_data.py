@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from bench import datasets, inputs
+from bench.cache import artifact
 from bench.datasets import open_folder
 from bench.datasets.split import Folder
 from bench.errors import StageError, UsageError
@@ -477,3 +479,15 @@ def test_a_folder_too_small_to_calibrate_on_still_feeds_the_timing(tmp_path: Pat
         message_of(error)
     else:
         assert len(read_pool(pool, 1)) >= 1
+
+
+@pytest.mark.parametrize(("batch", "feeds"), [(1, 4), (2, 2), (3, 2), (4, 2), (8, 2)])
+def test_no_two_feeds_of_a_pool_are_alike(tmp_path: Path, batch: int, feeds: int) -> None:
+    path = tmp_path / "pool.npz"
+    np.savez(path, image=np.arange(4))
+    made = [
+        tuple(each["image"])
+        for each in read_pool(artifact(path, form="npz", made_by="test", build_s=0.0), batch)
+    ]
+    assert [len(each) for each in made] == [batch] * feeds
+    assert len(set(made)) == feeds

@@ -197,6 +197,15 @@ def test_strangers_on_the_gpu(fake: FakeNvml) -> None:
     assert (watch.total.others, watch.total.others_percent) == (2, 12)
 
 
+def test_a_stranger_that_does_not_compute_or_has_ended(fake: FakeNvml) -> None:
+    watch = gpu.GpuWatch(device())
+    fake.pids = [os.getpid()]
+    fake.use = {1: 70, os.getpid(): 99}
+    watch.begin()
+    watch.end(0)
+    assert (watch.total.others, watch.total.others_percent) == (1, 70)
+
+
 def test_a_sibling_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["sleep", "30"]) as child:
         try:

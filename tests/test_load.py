@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +38,20 @@ def test_a_neighbour_that_burns_a_core_is_seen() -> None:
             neighbour.kill()
     assert watch.total.other_cpu_ns is not None
     assert watch.total.other_cpu_ns > 0.5e9
+
+
+@linux
+def test_steal_is_of_the_cpus_it_may_run_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a machine of many, what others of them lost is not its own loss."""
+    stat = tmp_path / "stat"
+    lines = ["cpu 400 0 0 0 0 0 0 600", "cpu0 100 0 0 0 0 0 0 0", "cpu1 100 0 0 0 0 0 0 500"]
+    stat.write_text("\n".join([*lines, "cpu2 100 0 0 0 0 0 0 100", "intr 5 5"]))
+    monkeypatch.setattr("builtins.open", lambda *_, real=open: real(stat, "rb"))
+    monkeypatch.setattr(load.os, "sched_getaffinity", lambda _: {0, 2})
+    tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
+    assert load._cpu_times() == (400 * tick_ns, 50 * tick_ns)
 
 
 def test_a_system_that_tells_nothing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

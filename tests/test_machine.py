@@ -131,27 +131,26 @@ def test_a_xeon(files: dict[str, str]) -> None:
     assert here.flags == {"fpu", "avx2", "avx512_vnni"}
 
 
-def topology(files: dict[str, str], *cores: tuple[int, int]) -> None:
-    """(package, core) of each CPU."""
-    for cpu, (package, core) in enumerate(cores):
-        folder = f"/sys/devices/system/cpu/cpu{cpu}/topology"
-        files[f"{folder}/physical_package_id"] = str(package)
-        files[f"{folder}/core_id"] = str(core)
+def topology(files: dict[str, str], *siblings: str) -> None:
+    """The threads of each CPU's core."""
+    for cpu, of_core in enumerate(siblings):
+        files[f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"] = of_core
 
 
 def test_two_threads_of_a_core_are_one(
     files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topology(files, (0, 0), (0, 1), (0, 0), (0, 1))
+    topology(files, "0,2", "1,3", "0,2", "1,3")
     for cpus, threads in (((0, 1, 2, 3), 2), ((0, 2), 1), ((0, 1), 2), ((3,), 1)):
         allow(monkeypatch, *cpus)
         assert machine.usable_threads() == threads
 
 
-def test_cores_of_two_packages_are_two(
+def test_cores_of_one_thread_are_counted_each(
     files: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    topology(files, (0, 0), (1, 0))
+    """Whatever their numbers: an ARM board counts its cores anew in each cluster."""
+    topology(files, "0", "1")
     allow(monkeypatch, 0, 1)
     assert machine.usable_threads() == 2
 
@@ -182,6 +181,16 @@ def test_the_quota_of_a_cgroup_of_ones_own(
     files["/sys/fs/cgroup/system.slice/docker-1.scope/cpu.max"] = "300000 100000"
     allow(monkeypatch, *range(8))
     assert machine.usable_threads() == 3
+
+
+def test_the_quota_of_a_cgroup_around_it(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files["/proc/self/cgroup"] = "0::/ci.slice/job-1.scope"
+    files["/sys/fs/cgroup/ci.slice/job-1.scope/cpu.max"] = "max 100000"
+    files["/sys/fs/cgroup/ci.slice/cpu.max"] = "100000 100000"
+    allow(monkeypatch, *range(8))
+    assert machine.usable_threads() == 1
 
 
 @pytest.mark.parametrize(("quota", "threads"), [("200000", 2), ("-1", 8)])

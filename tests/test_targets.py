@@ -125,6 +125,16 @@ def test_one_fitting_gpu_of_several_is_enough() -> None:
     targets.require(targets.select(["t4-fp16"])[0], both)
 
 
+def test_of_several_gpus_the_one_it_runs_on_has_to_fit() -> None:
+    both = machine(gpus=(*gpu("Tesla T4", "7.5").gpus, *gpu("NVIDIA H200", "9.0").gpus))
+    (t4,) = targets.select(["t4-fp16"])
+    targets.require_used(t4, both, "Tesla T4", "7.5")
+    with refused(Unavailable, "t4-fp16", "runs on NVIDIA H200", "CUDA_VISIBLE_DEVICES"):
+        targets.require_used(t4, both, "NVIDIA H200", "9.0")
+    # Where there is no T4 at all, that was said and --anyway given.
+    targets.require_used(t4, gpu("NVIDIA H200", "9.0"), "NVIDIA H200", "9.0")
+
+
 def test_the_name_of_one_gpu_and_the_capability_of_another_are_no_fit() -> None:
     both = machine(gpus=(*gpu("Tesla T4", "6.1").gpus, *gpu("Quadro RTX 4000", "7.5").gpus))
     with refused(Unavailable, "t4-fp16"):

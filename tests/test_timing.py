@@ -133,6 +133,20 @@ def test_warm_up_says_when_the_latency_keeps_growing() -> None:
     assert len(samples) == next(steps)
 
 
+def test_a_step_longer_than_the_cap_is_compared_before_it_is_called_unstable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0
+    monkeypatch.setattr(timing, "_clock", lambda: now)
+
+    def sample() -> int:
+        nonlocal now
+        now += 3100 * MS
+        return 3100 * MS
+
+    assert watch(sample).warm_up(0.3) == ([3100 * MS] * 2, True)
+
+
 def test_warm_up_of_no_time_is_still_a_warm_up() -> None:
     samples, _ = watch(constant()).warm_up(0.0, 0.001)
     assert samples
@@ -306,3 +320,37 @@ def test_only_the_stopwatch_reads_a_clock(folder: str) -> None:
     watch = ROOT / "bench" / "timing.py"
     assert clocks_in(watch)
     assert [line for path in files if path != watch for line in clocks_in(path)] == []
+
+
+def streams(*sessions: Any) -> timing.Streams:
+    return timing.Streams(
+        [timing.Stopwatch(each, POOL, "device", several=True) for each in sessions]
+    )
+
+
+def test_a_call_that_outlasts_its_block_is_kept_in_several_streams() -> None:
+    """It is the last of its block because it is slow."""
+    stalls = Fake(), Fake()
+    both = streams(*stalls)
+    stalls[0]._step_ns = 60 * MS
+    dropped, block = both.block(0.03)
+    assert max(block) >= 60 * MS
+    assert len(dropped) + len(block) == sum(each.calls.count("step") for each in stalls)
+
+
+def test_several_streams_stage_once_a_block_and_go_round_the_pool() -> None:
+    """While one stages, untimed, the others would have the device for themselves."""
+    sessions = Fake(copy_ms=2.0), Fake(copy_ms=2.0)
+    both = streams(*sessions)
+    for _ in range(3):
+        both.block(0.01)
+    assert [each.staged for each in sessions] == [[0, 1, 2, 0]] * 2
+
+
+def test_a_stream_that_fails_is_not_waited_for() -> None:
+    class Failing(Fake):
+        def step(self) -> None:
+            raise StageError("gone", "the device is gone")
+
+    with refused(StageError, "the device is gone"):
+        streams(Fake(), Failing()).block(0.01)

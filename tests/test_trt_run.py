@@ -338,7 +338,7 @@ def test_not_enough_memory_on_the_gpu(
     ("said", "words"),
     [
         ("cuInit failed: no CUDA-capable device is detected", "no GPU is visible"),
-        ("cuInit failed: system has unsupported display driver / cuda driver combination mismatch",
+        ("cuInit failed: system has unsupported display driver / cuda driver combination",
          "driver is too old"),
         ("cuInit failed: CUDA driver version is insufficient for CUDA runtime version",
          "driver is too old"),

@@ -88,9 +88,12 @@ def test_a_canary_tells_the_machine_from_the_network(canary: bool, word: str) ->
     assert any(word in reason for reason in reasons)
 
 
-def test_a_drift_is_told() -> None:
+@pytest.mark.parametrize(("canary", "word"), [(True, "machine"), (False, "network itself")])
+def test_a_drift_is_told(canary: bool, word: str) -> None:
     rising = tuple((int(1e6 * (1 + 0.007 * i)),) * 5 for i in range(12))
-    runs = tuple(replace(run, blocks_ns=rising) for run in loaded().processes)
+    beside = rising if canary else ((10_000,),) * 12
+    runs = tuple(replace(run, blocks_ns=rising, canary_ns=beside) for run in loaded().processes)
     verdict, reasons = judged(replace(loaded(), processes=runs))
     assert verdict == "NOISY"
     assert "drifted by +" in reasons[0]
+    assert word in reasons[0]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import resource
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench import canary, gpu, plugins, timing
+from bench import canary, gpu, plugins, targets, timing
 from bench.cache import require_intact
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.load import Watch
-from bench.machine import pin, usable_threads
+from bench.machine import observe, pin, usable_threads
 from bench.messages import Block, Measure, Observed, Sampled, Warmed
 from bench.pool import read as read_pool
 
@@ -49,17 +50,23 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
                 )
             )
         tell.at("time")
-        stopwatches = [timing.Stopwatch(session, pool, how.window) for session in sessions]
-        stopwatch = stopwatches[0] if how.streams == 1 else timing.Streams(stopwatches)
+        several = how.streams > 1
+        stopwatches = [
+            timing.Stopwatch(session, pool, how.window, several=several) for session in sessions
+        ]
+        stopwatch = timing.Streams(stopwatches) if several else stopwatches[0]
         first = stopwatch.sample()
         warmup, stable = stopwatch.warm_up(how.warmup_seconds)
         peak_rss_bytes = _peak_rss_bytes()  # the network's own: the canary comes after
         beside = _open_canary(request, runner, opened, threads)
-        timing.rest()
-        tell.done(Warmed(load.ns, first, tuple(warmup), stable))
+        # All that takes a while comes before `Warmed`: after it another process is at work.
         flags = dict(sessions[0].flags())
         device = gpu.used(_text(flags.get("gpu_uuid"))) if job.target.device == "gpu" else None
+        if device:
+            targets.require_used(job.target, observe(), device.name, device.compute_capability)
         watch = Watch(gpu.GpuWatch(device) if device else None)
+        timing.rest()
+        tell.done(Warmed(load.ns, first, tuple(warmup), stable))
         for command in commands:
             if not isinstance(command, Block):
                 break
@@ -78,6 +85,8 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
         low, high = found.gpu.sm_mhz
         flags["gpu_clocks"] = f"{low} MHz" if low == high else f"{low} to {high} MHz"
     seen = environment(job.target, request.packages, {**gpu.facts(device), **flags})
+    if device and not observe().board:  # of several GPUs, the one that it ran on
+        seen = replace(seen, hardware=device.name)
     return Observed(seen, peak_rss_bytes, found)
 
 

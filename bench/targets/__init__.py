@@ -17,6 +17,7 @@ import msgspec
 
 from bench import toml_file
 from bench.errors import Unavailable, UsageError, unknown
+from bench.machine import Gpu
 from bench.records import Precision, Target
 
 if TYPE_CHECKING:
@@ -191,4 +192,16 @@ def require(target: Target, machine: Machine) -> None:
         raise Unavailable(
             f"target {target.name} needs {wanted.name}, and this machine is {machine}: run it "
             "there, or pick a target that `bench doctor` shows as ready here"
+        )
+
+
+def require_used(target: Target, machine: Machine, name: str, compute_capability: str) -> None:
+    """Raise Unavailable when the network runs on another GPU than the target's, which is here too:
+    of several, CUDA chooses its own."""
+    wanted = hardware_of(target)
+    used = Gpu(name, compute_capability, "")
+    if wanted.is_here(machine) and not wanted.is_here(replace(machine, gpus=(used,))):
+        raise Unavailable(
+            f"target {target.name} needs {wanted.name}, and of the GPUs here the network runs on "
+            f"{name}: name the other in CUDA_VISIBLE_DEVICES (`nvidia-smi -L`)"
         )
