@@ -131,12 +131,15 @@ class Cache:
         return None if self.fresh else self._read(self._entry(stage, key), kind)
 
     def keep(self, value: Artifact) -> bool:
-        """Keep a copy of an artifact that lies outside of the cache, where its owner may change it;
-        whether it is (still) there to be kept."""
+        """Keep an artifact whatever becomes of the place where it lies: its owner may change a
+        file, and a new export may replace one in the cache. Whether it is (still) there to be kept.
+        """
         if self.kept(value) is None:
             return False
-        if not Path(value.path).is_relative_to(self.root.resolve()):
-            self.get_or_make("kept", value.sha256, Artifact, lambda to: _copied(value, to))
+        # Entries of the cache are replaced, never written to, so that a second name is enough.
+        within = Path(value.path).is_relative_to(self.root.resolve())
+        hold = os.link if within else shutil.copyfile
+        self.get_or_make("kept", value.sha256, Artifact, lambda to: _copied(value, to, hold))
         return True
 
     def kept(self, value: Artifact) -> Artifact | None:
@@ -196,11 +199,14 @@ class Cache:
         return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def _copied(value: Artifact, to: Path) -> Artifact:
+def _copied(value: Artifact, to: Path, hold: Callable[[Path, Path], object]) -> Artifact:
     path = Path(value.path)
     for name in (path.name, *value.companions):
         (to / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path.parent / name, to / name)
+        try:
+            hold(path.parent / name, to / name)
+        except OSError:  # a file system without links
+            shutil.copyfile(path.parent / name, to / name)
     return replace(value, path=str(to / path.name))
 
 

@@ -91,9 +91,9 @@ def _answer(request: Request, tell: Teller) -> Any:
         cache = Cache(Path(request.cache))
         return canary_for(usable(request.target).runner, request.target, cache)
     if isinstance(request, Inputs):
-        from bench.stages.prepare import timing_inputs
+        from bench.stages.prepare import inputs_again
 
-        return timing_inputs(request.model, None, Cache(Path(request.cache)))
+        return inputs_again(request)
     from bench import plugins
 
     if isinstance(request, Names):

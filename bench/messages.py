@@ -14,6 +14,7 @@ from bench.records import (
     Accuracy,
     Artifact,
     Check,
+    Data,
     Environment,
     Facts,
     Failure,
@@ -90,9 +91,10 @@ class Canary(msgspec.Struct, tag=True, frozen=True):
 
 
 class Inputs(msgspec.Struct, tag=True, frozen=True):
-    """Ask for the inputs that a recorded model is timed on; answered by an Artifact."""
+    """Ask for the inputs that a recorded model was timed on; answered by an Artifact."""
 
     model: Model
+    data: Data
     cache: str
 
 

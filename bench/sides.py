@@ -166,7 +166,8 @@ def _recall(asked: Asked, result: Result, cache: Path, deadline: Deadline) -> Si
             f"the artifact of result {asked.name} is not there any more "
             f"({result.artifacts[-1].path}): only a machine that still has it can compare with it",
         )
-    pool = call(Inputs(result.model, str(cache)), Artifact, deadline, python=asked.python)
+    again = Inputs(result.model, result.job.data, str(cache))
+    pool = call(again, Artifact, deadline, python=asked.python)
     return Side(asked, result.model, Timed(built, pool), tuple(result.environment.versions))
 
 

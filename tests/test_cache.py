@@ -377,3 +377,23 @@ def test_nothing_is_written_outside_of_the_root(tmp_path: Path, cache: Cache) ->
     cache.get_or_make("build", "key", Artifact, making())
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     assert {path.name for path in cache.root.iterdir()} == {"build", "unfinished"}
+
+
+@pytest.mark.parametrize("companion", [None, "external data"])
+def test_what_is_kept_outlives_what_replaces_it(cache: Cache, companion: str | None) -> None:
+    """A model of one's own code has one key, and each export of it replaces the last."""
+    made, _ = cache.get_or_make("export", "own", Artifact, making("v1", companion=companion))
+    assert cache.keep(made)
+    fresh = Cache(cache.root, fresh=True)
+    fresh.get_or_make("export", "own", Artifact, making("v2", companion=companion))
+    kept = cache.kept(made)
+    assert kept is not None
+    assert kept.sha256 == made.sha256
+    assert Path(kept.path).read_text() == "v1"
+
+
+def test_what_is_kept_takes_no_more_space(cache: Cache) -> None:
+    made, _ = cache.get_or_make("export", "own", Artifact, making())
+    assert cache.keep(made)
+    assert cache.keep(made)
+    assert Path(made.path).stat().st_nlink == 2

@@ -9,6 +9,8 @@ from typing import Any
 import onnx
 import pytest
 
+from bench import comparison
+from bench.records import Load
 from bench.store import Store
 from tests.conftest import QUICK, WORKED, write_network
 
@@ -85,7 +87,7 @@ def test_time_that_runs_out_is_unsure_with_the_interval(bench: Any, tiny_onnx: P
     assert "--max-seconds" in ran.json["reasons"][0]
 
 
-@pytest.mark.parametrize(("target", "word"), [("null-crash", "SIGKILL"), ("null-hang", "time")])
+@pytest.mark.parametrize(("target", "word"), [("null-crash", "SIGKILL"), ("null-hang", "hangs")])
 def test_a_side_that_dies_or_hangs_is_unsure_and_no_number(
     bench: Any,
     tiny_onnx: Path,
@@ -94,8 +96,6 @@ def test_a_side_that_dies_or_hangs_is_unsure_and_no_number(
     word: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from bench import comparison
-
     monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 6.0)
     ran = bench("compare", f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@{target}", "--json")
     assert ran.status == 1
@@ -103,7 +103,64 @@ def test_a_side_that_dies_or_hangs_is_unsure_and_no_number(
     assert ran.json["ratio"] is None
     assert ran.json["ci95"] is None
     assert ran.json["b"]["p50_ms"] is None
-    assert word in ran.json["reasons"][0]
+    stage, _, said = ran.json["reasons"][0].partition(": ")
+    assert stage == "a process failed at time"
+    assert word in said
+
+
+def pairs(n: int, a: tuple[int, ...], b: tuple[int, ...]) -> list[comparison.Pair]:
+    quiet = Load(10**9, 10**9, 0, 0, 0, 0)
+    return [comparison.Pair((a,) * 3, (b,) * 3, (quiet, quiet)) for _ in range(n)]
+
+
+def compared(found: list[comparison.Pair], seconds: float = 1.0, **rules: Any) -> Any:
+    side: Any = None
+    return comparison.Comparison(side, side, comparison.Rules(**rules), found, seconds)
+
+
+def test_what_is_slower_is_given_the_time_to_be_certain() -> None:
+    """A slow network has few pairs a minute, and six pairs no p below 1/64."""
+    slower = pairs(6, (100,) * 9, (200,) * 9)
+    assert not compared(slower, 60.0, max_p=0.001).out_of_time
+    assert compared(slower, 180.0, max_p=0.001).out_of_time
+    assert compared(slower, 60.0).out_of_time
+    assert compared(pairs(12, (100,) * 9, (200,) * 9), 60.0, max_p=0.001).clear
+    unsure = pairs(3, (100,) * 9, (200,) * 9)
+    assert compared(unsure, 60.0, max_p=0.001).out_of_time
+
+
+def test_medians_that_say_another_thing_are_told() -> None:
+    """B's fast calls are faster, and half of its calls take twice as long."""
+    steady, wild = (1000,) * 10, (700,) * 4 + (2000,) * 6
+    found = compared(pairs(8, steady, wild))
+    assert found.verdict == "FASTER"
+    assert found.contradicted
+    (said,) = comparison.reasons(found)
+    assert "by the medians it is SLOWER (+100.0 %)" in said
+    assert not compared(pairs(8, steady, steady)).contradicted
+    assert comparison.reasons(compared(pairs(8, steady, steady))) == []
+
+
+def test_a_network_of_seconds_a_step_is_no_hang(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its turns take longer than the patience for what hangs."""
+    from bench import targets
+
+    path = tmp_path / "more.toml"
+    path.write_text(
+        '[target.null-slow]\nhardware = "simulated"\nrunner = "null"\nprecision = "fp32"\n'
+        "options = { latency_us = 300000 }\n"
+    )
+    monkeypatch.setenv("BENCH_TARGETS", str(path))
+    targets._load.cache_clear()
+    monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 5.0)
+    try:
+        ran = bench("compare", tiny_onnx, tiny_onnx, "-t", "null-slow", "--max-seconds", "1")
+    finally:
+        targets._load.cache_clear()
+    assert ran.status == 6
+    assert "after 1 pairs" in ran.out + ran.err
 
 
 def test_a_recorded_result_is_compared_by_its_own_artifact(

@@ -18,9 +18,9 @@ from bench import stats
 from bench.cache import Cache
 from bench.errors import UsageError
 from bench.gate import changes, matrix, series
-from bench.records import Recipe
+from bench.records import Accuracy, Recipe
 from bench.store import Store
-from tests.builders import refused
+from tests.builders import ok, refused
 from tests.conftest import QUICK, WORKED, write_network
 
 if TYPE_CHECKING:
@@ -465,6 +465,133 @@ def test_a_failed_result_and_two_of_one_job_make_no_baseline(
         ran = bench("baseline", "set", "main", *ids)
         assert ran.status == 2
         assert word in ran.err
+
+
+def spread_out(result: Result) -> Result:
+    """The same result, had its processes had nothing in common."""
+    assert result.measurement is not None
+    first, *others = result.measurement.processes
+    slow = replace(first, blocks_ns=tuple(tuple(3 * ns for ns in b) for b in first.blocks_ns))
+    return replace(result, measurement=replace(result.measurement, processes=(slow, *others)))
+
+
+def test_a_result_that_is_invalid_makes_no_baseline(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    name = Store(str(own_store)).append(spread_out(measured))
+    ran = bench("baseline", "set", "main", name)
+    assert ran.status == 2
+    assert "is INVALID" in ran.err
+    assert bench("baseline", "set", "main").status == 0
+    (kept,) = Store(str(own_store)).baseline("main")
+    assert kept == measured
+
+
+def test_a_night_that_is_invalid_is_not_silent() -> None:
+    from bench.gate import night
+    from tests.builders import job
+
+    row = {"verdict": "INVALID", "reasons": ["another process used the GPU"]}
+    before, after = ok(0), ok(1)
+    new = replace(after, artifacts=(replace(after.artifacts[-1], sha256="ab" * 32),))
+    for known, tonight, status in ((None, after, 6), (before, new, 6), (before, before, 0)):
+        outcome = night.Outcome(job(), "OK", row)
+        night._judge_validity(outcome, known, tonight)
+        night._correct([outcome])
+        assert night.exit_status([outcome]) == status
+        assert "another process used the GPU" in outcome.notes[0]
+
+
+def test_accuracy_that_is_missing_is_not_silent(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    known = Accuracy("classification", "top1", 80.0, (79.0, 81.0), 1000, "val", "f")
+    make_baseline(bench, own_store, replace(measured, accuracy=known))
+    ran = gate(bench)
+    assert (ran.status, ran.json[0]["status"]) == (6, "UNCONFIRMED")
+    assert "was not measured tonight" in ran.json[0]["notes"][0]
+
+
+def test_random_weights_are_not_those_of_the_baseline(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    assert measured.model is not None
+    trained = replace(measured.model, weights="random")
+    make_baseline(bench, own_store, replace(measured, model=trained))
+    ran = gate(bench)
+    assert (ran.status, ran.json[0]["status"]) == (6, "UNCONFIRMED")
+    assert "and were random" in ran.json[0]["notes"][0]
+
+
+def test_a_baseline_of_two_machines_serves_both(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    elsewhere = replace(measured.environment, hardware="another machine")
+    Store(str(own_store)).append(replace(measured, environment=elsewhere))
+    assert bench("baseline", "set", "main").status == 0
+    assert bench("baseline", "list", "--json").json == {"main": 2}
+    ran = gate(bench)
+    assert (ran.status, ran.json[0]["status"]) == (0, "OK")
+
+
+def test_what_is_odd_ends_its_job_and_not_the_night(
+    bench: Any, measured: Result, own_store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import comparison
+
+    def odd(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "net.onnx")
+
+    make_baseline(bench, own_store, faster(measured, 1.3))
+    changed_file(folder / "net.onnx")
+    (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
+    monkeypatch.setattr(comparison, "compare", odd)
+    ran = gate(bench)
+    assert [row["status"] for row in ran.json] == ["UNCONFIRMED", "NEW"]
+    assert "Permission denied" in ran.json[0]["notes"][0]
+    assert ran.status == 6
+
+
+def test_what_was_found_outlasts_what_ends_the_night(
+    bench: Any, measured: Result, own_store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import pipeline
+    from bench.errors import StoreError
+    from bench.gate import night
+
+    def fell(outcome: Any, *_: Any) -> None:
+        outcome.accuracy_fell = True
+
+    real = pipeline.run
+
+    def full(job: Any, settings: Any) -> Any:
+        if job.target.name == "null-int8":
+            raise StoreError("the disk is full")
+        return real(job, settings)
+
+    make_baseline(bench, own_store, measured)
+    (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
+    monkeypatch.setattr(night, "_judge_accuracy", fell)
+    monkeypatch.setattr(pipeline, "run", full)
+    ran = gate(bench)
+    assert ran.status == 5
+    assert [row["status"] for row in ran.json] == ["ACCURACY", "SKIPPED"]
+    assert "the disk is full" in ran.err
+
+
+def test_a_series_is_the_same_in_another_folder_and_another_for_another_network() -> None:
+    from tests.builders import job
+
+    mine = replace(job(), weights="/home/a/mine.safetensors")
+    assert series.key(mine) == series.key(replace(mine, weights="/ci/mine.safetensors"))
+    assert series.key(mine) != series.key(replace(mine, weights="random"))
+    before = ok()
+    assert before.model is not None
+    other = replace(before, model=replace(before.model, task="detection"))
+    assert series.changed(before, before) == []
+    assert series.changed(before, other) == [
+        "it is another network: its inputs, task or labels differ"
+    ]
 
 
 # Change points.

@@ -16,7 +16,7 @@ from bench.commands.common import (
     open_store,
     print_json,
 )
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 
 baseline = typer.Typer(help="Name the results that a gate compares with.", no_args_is_help=True)
 
@@ -100,13 +100,15 @@ def gate(
     measuring = open_campaign(opened, progress.Progress(len(jobs)))
     pairs = progress.Pairs(given.confirm_seconds)
     outcomes: list[night.Outcome] = []
-    status = 1
+    status, failed = 1, None
     try:
         night.run(given, jobs, before, measuring, outcomes, pairs.show)
         status = night.exit_status(outcomes)
     except KeyboardInterrupt:
         terminal.say(f"\nbench: interrupted; {len(measuring.rows)} of {len(jobs)} jobs are stored")
         status = 130
+    except BenchError as error:
+        failed = error
     finally:  # whatever ended the night: what was found is told
         pairs.end()
         written = [
@@ -117,6 +119,14 @@ def gate(
             print_json(list(map(outputs.to_public, outcomes)))
         else:
             present_answers.gate(outcomes)
+    alarm = night.exit_status(outcomes)
+    if failed and alarm not in night.ALARMS:
+        raise failed
+    if failed:
+        terminal.say(f"bench: {failed}")
+    else:
+        night.remember(outcomes, opened)
+    status = alarm if alarm in night.ALARMS else status
     raise typer.Exit(status if all(written) else status or 1)
 
 

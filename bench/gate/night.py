@@ -20,18 +20,24 @@ from bench.public import result_id
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bench.campaign import Campaign
     from bench.comparison import Comparison
     from bench.gate.matrix import Matrix
     from bench.records import Job, Result
+    from bench.store import Store
 
 Status = Literal[
     "OK", "FASTER?", "REGRESSED", "UNCONFIRMED", "ACCURACY", "NEW", "NEW-SERIES", "FAILED",
     "UNAVAILABLE", "SKIPPED",
 ]  # fmt: skip
 
+#: Exit statuses that say what was found, and outlast whatever else ended the night.
+ALARMS = (4, 5)
+#: What an odd record, a damaged file or a plug-in that is gone may raise: a job's own end, not the
+#: night's.
+_ODD = (BenchError, OSError, ValueError, LookupError)
 #: Of the regressions that a gate confirms, at most this share may be false.
 FALSE_DISCOVERIES = 0.01
 #: A comparison looks at its p after every pair, so p has to be that much smaller than if it looked
@@ -54,6 +60,10 @@ class Outcome:
     accuracy_fell: bool = False
     notes: list[str] = field(default_factory=list)
     p: float = 1.0
+    #: What speaks against saying that all is well.
+    doubts: list[str] = field(default_factory=list)
+    #: The changes in its history that `notes` tell, as the store remembers them.
+    told: list[tuple[str, str]] = field(default_factory=list)
 
 
 def run(
@@ -67,8 +77,25 @@ def run(
     """Add every job's outcome to `outcomes`, which the caller keeps whatever ends the night. Each
     result is stored before the next job."""
     campaign.store.require_writable()
-    known = {series.key(result.job): result for result in baseline}
+    known: dict[str, list[Result]] = {}
+    for result in baseline:
+        known.setdefault(series.key(result.job), []).append(result)
     budget = Deadline.after(matrix.budget_minutes * 60)
+    try:
+        _measure_all(matrix, jobs, known, campaign, outcomes, budget, on_pair)
+    finally:  # what was found holds, whatever ended the night
+        _correct(outcomes)
+
+
+def _measure_all(
+    matrix: Matrix,
+    jobs: Sequence[Job],
+    known: Mapping[str, Sequence[Result]],
+    campaign: Campaign,
+    outcomes: list[Outcome],
+    budget: Deadline,
+    on_pair: Callable[[Comparison], None],
+) -> None:
     for job in jobs:
         outcome = Outcome(job)
         outcomes.append(outcome)
@@ -82,12 +109,27 @@ def run(
             outcome.status = named.get(result.failure.kind, "FAILED")
             outcome.notes.append(result.failure.message)
             continue
-        _judge(outcome, result, known.get(series.key(job)), matrix, len(jobs), campaign, on_pair)
+        before = _before(result, known.get(series.key(job), ()))
         try:
-            outcome.notes += _history(result, matrix, campaign)
-        except BenchError as error:
-            outcome.notes.append(f"its history cannot be read: {error}")
-    _correct(outcomes)
+            _judge(outcome, result, before, matrix, len(jobs), campaign, on_pair)
+            _judge_validity(outcome, before, result)
+        except _ODD as error:
+            outcome.status = "UNCONFIRMED"
+            outcome.notes.append(f"it could not be judged: {_said(error)}")
+        try:
+            _read_history(outcome, result, matrix, campaign)
+        except _ODD as error:
+            outcome.notes.append(f"its history cannot be read: {_said(error)}")
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+
+
+def _before(result: Result, known: Sequence[Result]) -> Result | None:
+    """Of the baseline's results of a job, that of this machine and runtime; else any."""
+    alike = (each for each in known if not series.changed(each, result))
+    return next(alike, known[-1] if known else None)
 
 
 def _judge(
@@ -106,6 +148,9 @@ def _judge(
         return
     outcome.baseline = result_id(before)
     _judge_accuracy(outcome, before, result, matrix)
+    weights = [each.model.weights for each in (before, result) if each.model]
+    if "random" in weights and set(weights) != {"random"}:  # the hub did not answer, say
+        outcome.doubts.append(f"the weights are {weights[-1]}, and were {weights[0]}")
     if differences := series.changed(before, result):
         outcome.notes.append(f"a new series, not compared: {'; '.join(differences)}")
         outcome.status = "NEW-SERIES"
@@ -128,17 +173,31 @@ def _judge(
     outcome.status = "FASTER?" if shift < -edge and not same else "OK"
 
 
+def _judge_validity(outcome: Outcome, before: Result | None, after: Result) -> None:
+    """A number that is INVALID is none. A comparison is a measurement of its own, though, and the
+    artifact of the baseline is as fast as it was."""
+    assert outcome.result is not None
+    if outcome.result["verdict"] != "INVALID" or outcome.comparison:
+        return
+    said = f"tonight's measurement is INVALID: {'; '.join(outcome.result['reasons'])}"
+    same = before is not None and before.artifacts[-1].sha256 == after.artifacts[-1].sha256
+    (outcome.notes if same else outcome.doubts).append(said)
+
+
 def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Matrix) -> None:
     """On the very same images there is no luck of the draw: what counts is the fall itself."""
     old, new = before.accuracy, after.accuracy
     if old is None:
         return
     if new is None:
-        outcome.notes.append(f"accuracy was {old.value:.2f} %, and was not measured tonight")
+        outcome.doubts.append(f"accuracy was {old.value:.2f} %, and was not measured tonight")
         return
     images = old.fingerprint, old.subset, old.n, old.metric
     if images != (new.fingerprint, new.subset, new.n, new.metric):
-        outcome.notes.append("accuracy was measured on other images: not compared")
+        outcome.doubts.append(
+            "accuracy was measured on other images than in the baseline, and is not compared: set "
+            "the baseline anew"
+        )
         return
     outcome.accuracy = old.value, new.value
     if old.value - new.value > matrix.accuracy_drop:
@@ -186,6 +245,8 @@ def _confirm(
     else:
         outcome.status = "OK"
         outcome.notes.append(f"{looked}; the comparison says {found.verdict}")
+        if found.contradicted and found.verdict_of_medians == "SLOWER":
+            outcome.doubts += comparison.reasons(found)[:1]
 
 
 def _correct(outcomes: Sequence[Outcome]) -> None:
@@ -201,13 +262,16 @@ def _correct(outcomes: Sequence[Outcome]) -> None:
                 f"slower in the comparison (p {outcome.p:.2g}), but not certain enough among "
                 f"{len(outcomes)} jobs: raise confirm_seconds"
             )
+        outcome.notes += outcome.doubts
+        if outcome.doubts and outcome.status in ("OK", "FASTER?", "NEW", "NEW-SERIES"):
+            outcome.status = "UNCONFIRMED"
         # A regression says more than a fall of accuracy, anything else less.
         if outcome.accuracy_fell and outcome.status != "REGRESSED":
             outcome.status = "ACCURACY"
 
 
-def _history(result: Result, matrix: Matrix, campaign: Campaign) -> list[str]:
-    """The change points of this result's series that were not told yet."""
+def _read_history(outcome: Outcome, result: Result, matrix: Matrix, campaign: Campaign) -> None:
+    """Note the change points of this result's series that were not told yet."""
     asked = series.key(result.job)
     # A file may have lain in another folder.
     model = None if is_file(result.job.model) else result.job.model
@@ -225,15 +289,22 @@ def _history(result: Result, matrix: Matrix, campaign: Campaign) -> list[str]:
     values = [series.log_latency(each, canary) for each in alike]
     name = hashlib.sha256(f"{asked} {series.stack(result)} {canary}".encode()).hexdigest()
     told = campaign.store.reported(name)
-    notes = []
     for change in changes.find(values, log(1 + matrix.margin)):
         # The place of a change is known to a night or two; it is the same one.
         near = ids[max(0, change.index - changes.SIDE) : change.index + changes.SIDE]
         if told.isdisjoint(near):
-            campaign.store.report_once(name, ids[change.index])
             date, percent = alike[change.index].started_at[:10], 100 * (exp(change.shift) - 1)
-            notes.append(f"since {date} (result {ids[change.index]}) it takes {percent:+.1f} %")
-    return notes
+            outcome.notes.append(
+                f"since {date} (result {ids[change.index]}) it takes {percent:+.1f} %"
+            )
+            outcome.told.append((name, ids[change.index]))
+
+
+def remember(outcomes: Iterable[Outcome], store: Store) -> None:
+    """That these changes were told: once they really were."""
+    for outcome in outcomes:
+        for told in outcome.told:
+            store.report_once(*told)
 
 
 def exit_status(outcomes: Iterable[Outcome]) -> int:

@@ -19,18 +19,23 @@ from bench.public import canary_ratio
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.records import Job, Result
+    from bench.records import Job, Model, Result
+
+#: What one network's latency in canaries may differ by between two nights. Over eight minutes its
+#: spread was 0.5 to 1.2 % (`docs/benchmarks.md`, The canary), and nights are further apart.
+BETWEEN_NIGHTS = 0.02
 
 
 def key(job: Job) -> str:
-    """What is measured, as a person asked for it; a file by its name alone, for checkouts lie in
+    """What is measured, as a person asked for it; files by their names alone, for checkouts lie in
     different folders."""
     how, target = job.procedure, job.target
     model = Path(job.model).name if is_file(job.model) else job.model
+    weights = job.weights if job.weights in ("pretrained", "random") else Path(job.weights).name
     made: list[Any] = [job.recipe.method, job.recipe.images, job.recipe.keep, job.max_drop]
     return json.dumps(
         [
-            *(model, job.weights, target.name, target.options),
+            *(model, weights, target.name, target.options),
             *(how.batch, how.streams, how.window, how.threads),
             # A series that began before there were recipes goes on.
             *(made if any(part is not None and part != 0 for part in made) else ()),
@@ -48,13 +53,21 @@ def stack(result: Result) -> dict[str, Any]:
 
 
 def changed(before: Result, after: Result) -> list[str]:
-    """What differs between the stacks of two results, in words."""
+    """What differs between the stacks of two results, in words; or that they are of two networks,
+    which two files of one name may be."""
     old, new = stack(before), stack(after)
-    return [
+    found = [
         f"{name} {old.get(name) or 'none'} -> {new.get(name) or 'none'}"
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
+    if before.model and after.model and _interface(before.model) != _interface(after.model):
+        found.append("it is another network: its inputs, task or labels differ")
+    return found
+
+
+def _interface(model: Model) -> tuple[object, ...]:
+    return model.task, model.inputs, model.labels
 
 
 def log_latency(result: Result, canary: str | None) -> float:
@@ -66,11 +79,11 @@ def log_latency(result: Result, canary: str | None) -> float:
 
 
 def uncertainty(*results: Result) -> float:
-    """How far the medians of results may be off together, as a share: the sum of the half-widths
-    of their intervals."""
+    """How far the latencies of results may be off together, as a share: the sum of the half-widths
+    of their intervals, and no less than one network differs from itself between two nights."""
     runs = [result.measurement.processes for result in results if result.measurement]
     intervals = (stats.median_interval([run.blocks_ns for run in each]) for each in runs)
-    return sum(stats.relative_half_width(interval) for interval in intervals)
+    return max(BETWEEN_NIGHTS, sum(map(stats.relative_half_width, intervals)))
 
 
 def common_canary(results: Iterable[Result]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from bench.contracts import Compiler
 from bench.datasets import images
 from bench.errors import BenchError, StageError
 from bench.machine import usable_threads
-from bench.messages import Describe, Described, Export, Exported, Prepare, Prepared, Timed
+from bench.messages import Describe, Described, Export, Exported, Inputs, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
 from bench.records import Artifact, Check, Facts, Model
@@ -224,6 +225,14 @@ def timing_inputs(model: Model, dataset: Dataset | None, cache: Cache) -> Artifa
         lambda to: inputs.write_pool(model, dataset, to),
     )
     return pool
+
+
+def inputs_again(request: Inputs) -> Artifact:
+    """The pool of a recorded model: its images, where they are here; else synthetic ones."""
+    model, dataset = request.model, None
+    with suppress(BenchError):
+        dataset, _ = datasets.choose(request.data, plugins.exporter(model.source), model)
+    return timing_inputs(model, dataset, Cache(Path(request.cache)))
 
 
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
