@@ -50,6 +50,10 @@ NETWORKS = [
 CONDITIONS = {0: (0.02, 60, 0.01), 3: (0.02, 60, 0.99), 2: (0.02, 60, 0.95), 1: (0.01, 180, 0.80)}
 #: The branch of the calibration, which both sides of a comparison have in a small form.
 SMALL, LARGE = 64, 24_000
+#: The CPU time of the other core of two, and its interrupts on this one.
+OTHER_CORE = 1.05
+#: Comparisons that tell a true ratio, at least.
+FEW = 5
 PROCEDURE = replace(comparison.PROCEDURE, threads=1)
 
 
@@ -153,6 +157,7 @@ def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
                 "machine": circumstances(),
                 "percent": percent,
                 "network": " @ ".join(network),
+                "block_ms": round(1e3 * comparison.BLOCK_SECONDS),
                 "verdict": found.verdict,
                 "ratio": found.ratio,
                 "ci95": found.ci95,
@@ -176,8 +181,6 @@ def read(paths: list[Path]) -> list[dict]:
 
 def report(paths: list[Path]) -> None:
     rows = read(paths)
-    kinds = {percent: [row for row in rows if row["percent"] == percent] for percent in CONDITIONS}
-    kinds = {percent: some for percent, some in kinds.items() if some}
     print("## Comparisons\n")
     for started in dict.fromkeys(row["run"] for row in rows):
         some = [row for row in rows if row["run"] == started]
@@ -187,17 +190,62 @@ def report(paths: list[Path]) -> None:
             f"used {busy:.0%} of a CPU (median): {some[0]['machine']}"
         )
     print()
+    for block_ms in sorted({row["block_ms"] for row in rows}):
+        some = [row for row in rows if row["block_ms"] == block_ms]
+        print(f"In blocks of {block_ms} ms:\n")
+        answers(some, rows)
+        alone = [row for row in some if row["neighbours"] <= OTHER_CORE]
+        if 0 < len(alone) < len(some):
+            print(
+                "\nThose of them that had their core to themselves (others used up to "
+                f"{OTHER_CORE:.0%} of a CPU: the other core):\n"
+            )
+            answers(alone, rows)
+        print()
+    print("Share that the rules of others call slower, on the samples of these comparisons; and on")
+    print("two measurements of the same network minutes apart, as a nightly has them.\n")
+    names = list(rows[0]["others"])
+    line("slower by", *names, head=True)
+    kinds = by_percent(rows)
+    asked_of = {f"{percent} %": [row["others"] for row in some] for percent, some in kinds.items()}
+    nights = [row["nights"] for row in rows if row["nights"]]
+    for label, said in {**asked_of, f"0 %, minutes apart ({len(nights)})": nights}.items():
+        line(label, *(f"{np.mean([one[name] for one in said]):.1%}" for name in names))
+    print()
+    line("network", "blocks of", "p50 ms", "scatter of one pair", "ratio at 1, 2, 3 %", head=True)
+    for network, block_ms in sorted({(row["network"], row["block_ms"]) for row in rows}):
+        some = [row for row in rows if (row["network"], row["block_ms"]) == (network, block_ms)]
+        percents = sorted({row["percent"] for row in some} - {0})
+        line(
+            network,
+            f"{block_ms} ms",
+            f"{np.median([row['p50_ms'] for row in some]):.2f}",
+            f"{np.median([row['spread'] for row in some]):.2%}",
+            ", ".join(ratio(some, p, network) for p in percents),
+        )
+
+
+def by_percent(rows: list[dict]) -> dict[int, list[dict]]:
+    kinds = {percent: [row for row in rows if row["percent"] == percent] for percent in CONDITIONS}
+    return {percent: some for percent, some in kinds.items() if some}
+
+
+def answers(rows: list[dict], every: list[dict]) -> None:
+    """The table of what was answered."""
     verdicts = ("SLOWER", "SAME", "FASTER", "UNSURE")
     line(
         "slower by", "n", *verdicts, "asked", "", "ratio", "seconds (90 %)", "ci95 holds", head=True
     )
-    for percent, some in kinds.items():
+    for percent, some in by_percent(rows).items():
         margin, seconds, asked = CONDITIONS[percent]
         counts = {v: sum(row["verdict"] == v for row in some) for v in verdicts}
         told = counts["SLOWER"] + (0 if percent else counts["FASTER"])
         fine = told <= asked * len(some) if percent == 0 else told >= asked * len(some)
         usual, long = np.quantile([row["seconds"] for row in some], [0.5, 0.9])
-        inside = [row["ci95"][0] <= truth(rows, row) <= row["ci95"][1] for row in some]
+        true = [
+            (row["ci95"], truth([each for each in every if each is not row], row)) for row in some
+        ]
+        inside = [low <= ratio <= high for (low, high), ratio in true if ratio is not None]
         line(
             f"{percent} %",
             len(some),
@@ -206,28 +254,7 @@ def report(paths: list[Path]) -> None:
             "met" if fine else "NOT MET",
             f"{np.exp(np.median([log(row['ratio']) for row in some])):.4f}",
             f"{usual:.0f} ({long:.0f})",
-            f"{np.mean(inside):.1%}",
-        )
-    print(
-        "\nShare that the rules of others call slower, on the samples of these comparisons; and on"
-    )
-    print("two measurements of the same network minutes apart, as a nightly has them.\n")
-    names = list(rows[0]["others"])
-    line("slower by", *names, head=True)
-    asked_of = {f"{percent} %": [row["others"] for row in some] for percent, some in kinds.items()}
-    nights = [row["nights"] for row in rows if row["nights"]]
-    for label, said in {**asked_of, f"0 %, minutes apart ({len(nights)})": nights}.items():
-        line(label, *(f"{np.mean([one[name] for one in said]):.1%}" for name in names))
-    print()
-    line("network", "p50 ms", "scatter of one pair", "ratio at 1, 2, 3 %", head=True)
-    for network in sorted({row["network"] for row in rows}):
-        some = [row for row in rows if row["network"] == network]
-        percents = sorted({row["percent"] for row in some} - {0})
-        line(
-            network,
-            f"{np.median([row['p50_ms'] for row in some]):.2f}",
-            f"{np.median([row['spread'] for row in some]):.2%}",
-            ", ".join(f"{truth(rows, {'percent': p, 'network': network}):.4f}" for p in percents),
+            f"{np.mean(inside):.1%} of {len(inside)}" if inside else "-",
         )
 
 
@@ -238,14 +265,19 @@ def line(*cells: object, head: bool = False) -> None:
         print("|" + "---|" * len(cells))
 
 
-def truth(rows: list[dict], row: dict) -> float:
-    """The true ratio, as well as it is known: the median over all comparisons of its kind in its
-    run; 1 for A against A."""
+def ratio(rows: list[dict], percent: int, network: str) -> str:
+    found = truth(rows, {"percent": percent, "network": network})
+    return f"{found:.4f}" if found else "?"
+
+
+def truth(rows: list[dict], row: dict) -> float | None:
+    """The true ratio, as well as the rows tell it: 1 for A against A, else the median over all
+    comparisons of its kind in its run; None where there are too few to tell."""
     if row["percent"] == 0:
         return 1.0
     kind = [key for key in ("run", "percent", "network") if key in row]
     alike = [log(r["ratio"]) for r in rows if all(r[key] == row[key] for key in kind)]
-    return float(np.exp(np.median(alike)))
+    return float(np.exp(np.median(alike))) if len(alike) >= FEW else None
 
 
 parser = ArgumentParser(description=__doc__)
