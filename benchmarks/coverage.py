@@ -104,6 +104,7 @@ def simulate(processes: list[list[np.ndarray]], runs: int) -> dict[str, object]:
         "boot": np.mean(boot),
         "width": np.median(widths),
         "early": np.mean(stops),
+        "held_early": np.mean(np.array(held)[np.array(stops)]) if any(stops) else None,
     }
 
 
@@ -116,6 +117,10 @@ def bootstrap(run: list[list[np.ndarray]], truth: float, rng: np.random.Generato
     resampled = np.median(medians[drawn[:, :, None], blocks].reshape(200, -1), axis=1)
     low, high = np.quantile(resampled, [0.025, 0.975])
     return bool(low <= truth <= high)
+
+
+def _share(found: object) -> str:
+    return "-" if found is None else f"{found:.1%}"
 
 
 parser = ArgumentParser(description=__doc__)
@@ -135,12 +140,13 @@ else:
     print(
         "| recorded | spread of processes | the interval holds | a bootstrap would hold |", end=""
     )
-    print(" half-width, median | stopped before the cap |\n|---|---|---|---|---|---|")
+    print(" half-width, median | stopped before the cap | and holds then |")
+    print("|" + "---|" * 7)
     for file in given.files:
         for name, processes in pickle.loads(file.read_bytes()).items():
             found = simulate(processes, given.runs)
             print(
                 f"| {name} | {found['apart']:.2%} | {found['held']:.1%} | {found['boot']:.1%} | "
-                f"±{found['width']:.1%} | {found['early']:.0%} |",
+                f"±{found['width']:.1%} | {found['early']:.0%} | {_share(found['held_early'])} |",
                 flush=True,
             )
