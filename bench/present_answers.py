@@ -85,27 +85,28 @@ def gate(outcomes: Sequence[Outcome]) -> None:
     """Every job's outcome, then the notes, then the headline."""
     from bench.gate import outputs
 
+    named = outputs.names(outcomes)
     metric = cells.metric([outcome.result for outcome in outcomes if outcome.result])
     table(
         ["", "model", "target", "p50 ms", "change", metric],
         [
             [
                 outcome.status,
-                outputs.name(outcome),
-                outcome.job.target.name,
+                model,
+                target,
                 *(cells.latency(outcome.result)[:1] if outcome.result else ("-",)),
                 outputs.change(outcome) or "-",
                 cells.accuracy(outcome.result) if outcome.result else "-",
             ]
-            for outcome in outcomes
+            for outcome, (model, target) in zip(outcomes, named, strict=True)
         ],
         right={"p50 ms", "change", metric},
         fold=1,
     )
     sys.stdout.flush()
-    for outcome in outcomes:
+    for outcome, (model, target) in zip(outcomes, named, strict=True):
         for note in outcome.notes:
-            say(f"{outputs.name(outcome)} @ {outcome.job.target.name}: {note}")
+            say(f"{model} @ {target}: {note}")
     say(f"bench gate: {outputs.headline(outcomes)}")
 
 

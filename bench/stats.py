@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from math import atan, cos, exp, log, pi, sin, sqrt
+from math import atan, cos, erfc, exp, floor, log, pi, sin, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Two-sided 95 %.
 Z95 = 1.959963984540054
+#: Up to so many values the signed-rank test is exact; of more, its statistic is as good as normal,
+#: and the exact counts, whose cost grows with n cubed, would take seconds.
+_EXACT = 50
 
 
 def pooled(processes: Processes) -> NDArray[np.int64]:
@@ -120,13 +123,29 @@ def signed_rank_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def signed_rank_p(values: Sequence[float]) -> float:
-    """The exact one-sided p of the Wilcoxon signed-rank test: how probable it is that values spread
-    symmetrically around 0 have their larger ones above it as clearly as these."""
+    """The one-sided p of the Wilcoxon signed-rank test: how probable it is that values spread
+    symmetrically around 0 have their larger ones above it as clearly as these. Exact for up to
+    `_EXACT` values; of more it is that of the normal distribution, whose far tail is the larger."""
     array = np.asarray(values, np.float64)
+    n = len(array)
     ranks = np.argsort(np.argsort(np.abs(array))) + 1
-    counts = _signed_rank_counts(len(array))
-    as_clear = sum(counts[int(ranks[array > 0].sum()) :])
-    return float(as_clear / 2 ** len(array))
+    above = int(ranks[array > 0].sum())
+    return _exact_p(n, above) if n <= _EXACT else _normal_p(n, above)
+
+
+def _exact_p(n: int, above: int) -> float:
+    return float(sum(_signed_rank_counts(n)[above:]) / 2**n)
+
+
+def _normal_p(n: int, above: int) -> float:
+    """With the correction for continuity (Hollander, Wolfe and Chicken, section 3.1)."""
+    centre, spread = _signed_rank_moments(n)
+    return erfc((above - 0.5 - centre) / spread / sqrt(2)) / 2
+
+
+def _signed_rank_moments(n: int) -> tuple[float, float]:
+    """Mean and standard deviation of the sum of the ranks of the positive values."""
+    return n * (n + 1) / 4, sqrt(n * (n + 1) * (2 * n + 1) / 24)
 
 
 def benjamini_hochberg(ps: Sequence[float], rate: float) -> list[bool]:
@@ -141,7 +160,8 @@ def benjamini_hochberg(ps: Sequence[float], rate: float) -> list[bool]:
 
 @cache
 def _signed_rank_counts(n: int) -> list[int]:
-    """How many subsets of the ranks 1..n have each sum: the null distribution of the test."""
+    """How many subsets of the ranks 1..n have each sum: the null distribution of the test. Asked
+    for no more than `_EXACT` ranks, so what is kept is small."""
     counts = [1] + [0] * (n * (n + 1) // 2)
     for rank in range(1, n + 1):
         for total in range(len(counts) - 1, rank - 1, -1):
@@ -149,17 +169,25 @@ def _signed_rank_counts(n: int) -> list[int]:
     return counts
 
 
-@cache
 def _walsh_left_out(n: int) -> int | None:
     """How many of the sorted Walsh averages lie outside the interval at each end: the most that
     leave at least 95 % inside. None when even all of them hold less."""
+    return _exactly_left_out(n) if n <= _EXACT else _normally_left_out(n)
+
+
+def _exactly_left_out(n: int) -> int | None:
     tail, out = 0, None
     for total, count in enumerate(_signed_rank_counts(n)):
         tail += count
-        if tail > 0.025 * 2**n:
+        if 40 * tail > 2**n:
             break
         out = total
     return out
+
+
+def _normally_left_out(n: int) -> int:
+    centre, spread = _signed_rank_moments(n)
+    return floor(centre - 0.5 - Z95 * spread)
 
 
 def relative_half_width(interval: tuple[float, float]) -> float:

@@ -200,10 +200,20 @@ class Store:
         with self._open() as connection:
             return {row.name: row.n for row in connection.execute(counted.order_by("name"))}
 
-    def report_once(self, series: str, result: str) -> None:
-        """Remember that the change of a series at a result has been told."""
+    def report_once(self, series: str, result: str) -> bool:
+        """Remember that the change of a series at a result has been told; whether this is the
+        first time, for two gates may find it in the same moment."""
+        told = (_reported.c.series == series) & (_reported.c.result == result)
         with self._open() as connection:
-            connection.execute(_reported.insert().values(series=series, result=result))
+            try:
+                # Without a savepoint some databases give up the whole transaction.
+                with connection.begin_nested():
+                    connection.execute(_reported.insert().values(series=series, result=result))
+            except IntegrityError:
+                if connection.scalar(sa.select(_reported.c.result).where(told)) is None:
+                    raise
+                return False
+        return True
 
     def reported(self, series: str) -> set[str]:
         """The results at which changes of a series have been told."""

@@ -27,10 +27,12 @@ def read(path: Path, form: type[Form], what: str) -> Form:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), form)
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{what} {path} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise UsageError(f"{what} {path}: {error}{_allowed(str(error), form)}") from error
+    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
+        raise UsageError(f"{what} {path} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{what} {path} is nested too deeply to be read") from error
 
 
 def _allowed(problem: str, form: type[Any]) -> str:

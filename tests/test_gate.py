@@ -35,7 +35,7 @@ max_seconds = 0.05
 confirm_seconds = 60
 """
 KEYS = {
-    "model", "target", "status", "ratio", "p50_ms", "canary_ratio", "verdict", "accuracy",
+    "model", "target", "recipe", "status", "ratio", "p50_ms", "canary_ratio", "verdict", "accuracy",
     "result", "baseline", "comparison", "notes",
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import comb, isclose
+from time import process_time
 
 import numpy as np
 import pytest
@@ -61,6 +62,32 @@ def test_signed_rank_interval_is_the_tests_own(n: int, seed: int) -> None:
     for centre in (-0.5, 0.0, 0.3):
         rejected = wilcoxon(values - centre, method="exact").pvalue < 0.05 if n > 5 else False
         assert (low <= centre <= high) == (not rejected)
+
+
+@pytest.mark.parametrize("n", range(40, 61))
+def test_the_normal_signed_rank_agrees_with_the_exact_one(n: int) -> None:
+    exact, normal = stats._exactly_left_out(n), stats._normally_left_out(n)
+    assert exact is not None
+    assert abs(exact - normal) <= 1
+    centre, spread = stats._signed_rank_moments(n)
+    for clear in (0.0, 1.0, 2.0):
+        above = int(centre + clear * spread)
+        assert stats._normal_p(n, above) == pytest.approx(stats._exact_p(n, above), rel=0.05)
+    # Far out it says rather less than there is.
+    for above in (int(centre + 3 * spread), n * (n + 1) // 2):
+        assert stats._normal_p(n, above) > stats._exact_p(n, above)
+
+
+def test_thousands_of_pairs_are_looked_at_in_no_time() -> None:
+    values = (np.random.default_rng(0).standard_normal(2000) + 0.1).tolist()
+    started = process_time()
+    estimate, low, high = stats.signed_rank_interval(values)
+    p = stats.signed_rank_p(values)
+    assert process_time() - started < 1
+    assert low < estimate < high
+    assert high - low == pytest.approx(2 * 1.96 / np.sqrt(2000) * np.sqrt(np.pi / 3), rel=0.1)
+    assert 0 < p < 0.001
+    assert stats._signed_rank_counts.cache_info().currsize <= 61
 
 
 @given(st.lists(st.floats(-1, 1), min_size=6, max_size=30), st.floats(-5, 5))

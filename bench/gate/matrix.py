@@ -31,8 +31,12 @@ if TYPE_CHECKING:
     from bench.cache import Cache
 
 _DEFAULT = Procedure()
-#: Of minutes, seconds or images: more is a slip.
+#: Of minutes, seconds, images or threads: more is a slip.
 _MOST = 1e6
+#: Of processes: all of a job live at the same time.
+_MOST_PROCESSES = 100
+#: Bytes of each part of a name, as many as file systems allow, and characters of all its parts.
+_LONGEST_PART, _LONGEST = 255, 1000
 
 
 class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -119,12 +123,21 @@ def read(path: Path) -> Matrix:
             raise UsageError(f"the matrix {path}: `{name}` is empty, so nothing would be measured")
     if not 0 < matrix.margin < 1:
         raise UsageError(f"the matrix {path}: margin {matrix.margin} is no share between 0 and 1")
+    for name in ("models", "targets", "weights", "data", "calib", "calibration"):
+        given = getattr(matrix, name)
+        for text in given if isinstance(given, tuple) else (given,):
+            if isinstance(text, str) and _too_long(text):
+                raise UsageError(
+                    f"the matrix {path}: `{name}` has a name that is too long: {text[:40]}..."
+                )
     positive = ("budget_minutes", "confirm_seconds", "batch", "processes", "min_seconds")
     for name in (*positive, "max_seconds"):
         if not 0 < getattr(matrix, name) < _MOST:
             raise UsageError(
                 f"the matrix {path}: {name} has to be a number above 0 and below {_MOST:g}"
             )
+    if matrix.processes > _MOST_PROCESSES:
+        raise UsageError(f"the matrix {path}: processes has to be at most {_MOST_PROCESSES}")
     if not isfinite(matrix.accuracy_drop) or matrix.accuracy_drop < 0:
         raise UsageError(f"the matrix {path}: accuracy_drop has to be a number of points")
     if matrix.max_drop is not None and not 0 <= matrix.max_drop < _MOST:
@@ -134,6 +147,13 @@ def read(path: Path) -> Matrix:
     if matrix.calib and not matrix.data:
         raise UsageError(f"the matrix {path}: calib goes with data: the images that are evaluated")
     for name in ("threads", "limit"):
-        if (given := getattr(matrix, name)) is not None and given < 1:
-            raise UsageError(f"the matrix {path}: {name} has to be at least 1")
+        if (given := getattr(matrix, name)) is not None and not 1 <= given < _MOST:
+            raise UsageError(f"the matrix {path}: {name} has to be at least 1, and below {_MOST:g}")
     return matrix
+
+
+def _too_long(text: str) -> bool:
+    """Whether it can be no path, and is no name either."""
+    return len(text) > _LONGEST or any(
+        len(part.encode()) > _LONGEST_PART for part in text.split("/")
+    )

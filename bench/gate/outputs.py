@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from bench import recipes
 from bench.modelref import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.gate.night import Outcome
+    from bench.records import Job, Recipe
 
 #: Outcomes that JUnit calls a failure, and those it calls an error.
 _FAILURES = {"REGRESSED", "ACCURACY"}
 _ERRORS = {"FAILED", "UNCONFIRMED"}
 _SKIPPED = {"UNAVAILABLE", "SKIPPED"}
-#: XML 1.0 cannot hold these, whatever way they are written.
+#: XML 1.0 cannot hold these, whatever way they are written; nor can UTF-8 the surrogates.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: What Markdown reads as more than itself within a line. An underscore between letters is one.
+_MARKUP = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def to_public(outcome: Outcome) -> dict[str, Any]:
@@ -28,6 +34,7 @@ def to_public(outcome: Outcome) -> dict[str, Any]:
     return {
         "model": outcome.job.model,
         "target": outcome.job.target.name,
+        "recipe": _recipe(outcome.job.recipe),
         "status": outcome.status,
         "ratio": outcome.ratio,
         "p50_ms": latency["p50_ms"] if latency else None,
@@ -43,46 +50,84 @@ def to_public(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def name(outcome: Outcome) -> str:
+def names(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    """The model and the target of each; where several jobs share both, the target with what sets
+    them apart: "cpu-ort-int8, minmax:64"."""
+    alike = defaultdict(list)
+    for outcome in outcomes:
+        alike[_model(outcome.job), outcome.job.target.name].append(_ways(outcome.job))
+    named = []
+    for outcome in outcomes:
+        model, target = _model(outcome.job), outcome.job.target.name
+        mine, all_ways = _ways(outcome.job), zip(*alike[model, target], strict=True)
+        differing = [way for way, of_all in zip(mine, all_ways, strict=True) if len({*of_all}) > 1]
+        named.append((model, ", ".join([target, *differing])))
+    return named
+
+
+def _model(job: Job) -> str:
     """A file by its own name, any other model as it is."""
-    model = outcome.job.model
-    return Path(model).name if is_file(model) else model
+    return Path(job.model).name if is_file(job.model) else job.model
+
+
+def _ways(job: Job) -> tuple[str, ...]:
+    """How a model is measured on a target, in words."""
+    how = job.procedure
+    return (
+        _recipe(job.recipe) or "calibration default",
+        f"batch {how.batch}",
+        f"streams {how.streams}",
+        f"window {how.window}",
+        f"threads {how.threads or 'default'}",
+    )
+
+
+def _recipe(recipe: Recipe) -> str | None:
+    """How int8 is to be made, as the matrix has it; None where it says nothing."""
+    if recipe.method is None:
+        return None if recipe.images is None else str(recipe.images)
+    return recipe.method if recipe.images is None else recipes.written(recipe)
 
 
 def change(outcome: Outcome) -> str:
-    """The ratio as a change in percent; in brackets where only the screen has seen it."""
+    """The ratio as a change in percent; in brackets where no comparison has confirmed it."""
     if outcome.ratio is None:
         return ""
     text = f"{100 * (outcome.ratio - 1):+.1f} %"
-    return text if outcome.comparison else f"({text})"
+    verdict = outcome.comparison["verdict"] if outcome.comparison else "UNSURE"
+    # SLOWER may have been not certain enough among so many jobs.
+    confirmed = verdict in ("SAME", "FASTER") or outcome.status == "REGRESSED"
+    return text if confirmed else f"({text})"
 
 
 def markdown(outcomes: Sequence[Outcome], baseline: str | None) -> str:
     """A headline, a table of all jobs, and the notes."""
-    against = f"Against baseline `{baseline}`." if baseline else "There is no baseline yet."
+    against = f"Against baseline {_inline(baseline)}." if baseline else "There is no baseline yet."
+    named = names(outcomes)
     lines = [f"## Benchmark gate: {headline(outcomes)}", "", against, ""]
     lines += ["| | model | target | p50 ms | change | accuracy | |", "|" + "---|" * 7]
     bad = _FAILURES | _ERRORS
-    for outcome in outcomes:
+    for outcome, (model, target) in zip(outcomes, named, strict=True):
         latency = outcome.result["latency"] if outcome.result else None
         accuracy = outcome.result["accuracy"] if outcome.result else None
         cells = [
             "❌" if outcome.status in bad else "⚠️" if outcome.status in _SKIPPED else "✅",
-            name(outcome),
-            outcome.job.target.name,
+            model,
+            target,
             f"{latency['p50_ms']:.3g}" if latency else "",
             change(outcome),
             f"{accuracy['value']:.2f}" if accuracy else "",
             outcome.status,
         ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(map(_inline, cells)) + " |")
     notes = [
-        f"- `{name(outcome)} @ {outcome.job.target.name}`: {note}"
-        for outcome in outcomes
+        f"- **{_inline(f'{model} @ {target}')}**: {_inline(note)}"
+        for outcome, (model, target) in zip(outcomes, named, strict=True)
         for note in outcome.notes
     ]
-    bracket = "A change in brackets is canary-normalised, of two single measurements; the others "
-    bracket += "were confirmed by comparing in turns."
+    bracket = "A change in brackets is not confirmed: it is canary-normalised, of two single "
+    bracket += "measurements, or of a comparison that was not certain enough; the others were "
+    bracket += "confirmed by comparing in turns."
     return "\n".join([*lines, "", *notes, *([""] if notes else []), bracket, ""])
 
 
@@ -106,10 +151,8 @@ def junit(outcomes: Sequence[Outcome]) -> str:
         errors=str(sum(outcome.status in _ERRORS for outcome in outcomes)),
         skipped=str(sum(outcome.status in _SKIPPED for outcome in outcomes)),
     )
-    for outcome in outcomes:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=outcome.job.target.name, name=_text(name(outcome))
-        )
+    for outcome, (model, target) in zip(outcomes, names(outcomes), strict=True):
+        case = ElementTree.SubElement(suite, "testcase", classname=_text(target), name=_text(model))
         kind = {**dict.fromkeys(_FAILURES, "failure"), **dict.fromkeys(_ERRORS, "error")}
         kind |= dict.fromkeys(_SKIPPED, "skipped")
         parts = [outcome.status, change(outcome), *outcome.notes]
@@ -121,6 +164,12 @@ def junit(outcomes: Sequence[Outcome]) -> str:
     ElementTree.indent(suite)
     xml = ElementTree.tostring(suite, "unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}\n'
+
+
+def _inline(text: str) -> str:
+    """Text as itself in a line or a cell of Markdown: no markup, no HTML, one line."""
+    one_line = " ".join(_text(text).split())
+    return escape(_MARKUP.sub(r"\\\g<0>", one_line), quote=False)
 
 
 def _text(text: str) -> str:
