@@ -35,6 +35,10 @@ Status = Literal[
 
 #: Exit statuses that say what was found, and outlast whatever else ended the night.
 ALARMS = (4, 5)
+#: Results of a model and target that are read for their history: each has all its samples.
+HISTORY = 1000
+#: By how many nights the place of a change may move when there are more nights to tell it from.
+NIGHTS_APART = 2
 #: What an odd record, a damaged file or a plug-in that is gone may raise: a job's own end, not the
 #: night's.
 _ODD = (BenchError, OSError, ValueError, LookupError)
@@ -277,7 +281,7 @@ def _read_history(outcome: Outcome, result: Result, matrix: Matrix, campaign: Ca
     model = None if is_file(result.job.model) else result.job.model
     alike = [
         each
-        for each in campaign.store.read(model=model, target=result.job.target.name)
+        for each in campaign.store.read(model=model, target=result.job.target.name, newest=HISTORY)
         if each.measurement
         and not each.provenance
         and series.key(each.job) == asked
@@ -291,7 +295,7 @@ def _read_history(outcome: Outcome, result: Result, matrix: Matrix, campaign: Ca
     told = campaign.store.reported(name)
     for change in changes.find(values, log(1 + matrix.margin)):
         # The place of a change is known to a night or two; it is the same one.
-        near = ids[max(0, change.index - changes.SIDE) : change.index + changes.SIDE]
+        near = ids[max(0, change.index - NIGHTS_APART) : change.index + NIGHTS_APART + 1]
         if told.isdisjoint(near):
             date, percent = alike[change.index].started_at[:10], 100 * (exp(change.shift) - 1)
             outcome.notes.append(
