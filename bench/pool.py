@@ -5,7 +5,6 @@ Apart from `bench/inputs.py`, which makes it: a process that measures has no use
 
 from __future__ import annotations
 
-from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +19,14 @@ WHOLE = "whole "
 
 
 def read(pool: Artifact, batch: int) -> list[Feed]:
-    """The pool as feeds of a batch size: consecutive inputs, round and round, each round begun one
-    later, so that no two feeds are alike."""
+    """The pool as feeds of a batch size: consecutive inputs, round and round. Where a batch is
+    whole rounds, the second begins one later, so as not to be the first again."""
     with np.load(pool.path) as arrays:
         columns = {name: arrays[name] for name in arrays.files}
     n = max(len(column) for column in columns.values())
-    order = ((i + i // n) % n for i in count())
-    chosen = [list(islice(order, batch)) for _ in range(n if batch == 1 else max(2, n // batch))]
+    later = 1 if batch % n == 0 else 0
+    starts = [k * (batch + later) for k in range(n if batch == 1 else max(2, n // batch))]
+    chosen = [[(start + i) % n for i in range(batch)] for start in starts]
     return [dict(_fed(*each, rows) for each in columns.items()) for rows in chosen]
 
 

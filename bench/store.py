@@ -135,15 +135,22 @@ class Store:
         return name
 
     def read(
-        self, *, model: str | None = None, target: str | None = None, newest: int | None = None
+        self,
+        *,
+        model: str | None = None,
+        file: str | None = None,
+        target: str | None = None,
+        newest: int | None = None,
     ) -> list[Result]:
-        """Results, oldest first; only those of a model as it was asked for, only those of a
-        target, only the newest few."""
+        """Results, oldest first; only those of a model as it was asked for, or of a file of that
+        name in whatever folder; only those of a target, only the newest few."""
         query = sa.select(_results.c.id, _results.c.record).order_by(
             _results.c.started_at.desc(), _results.c.id
         )
         if model is not None:
             query = query.where(_results.c.model == model)
+        if file is not None:
+            query = query.where(_results.c.model.endswith(file, autoescape=True))
         if target is not None:
             query = query.where(_results.c.target == target)
         with self._open() as connection:

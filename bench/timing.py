@@ -115,9 +115,9 @@ def rest() -> None:
 class Stopwatch:
     """Runs a session on a rotating pool of inputs and says how many ns the window took.
 
-    One of `several` streams stages an input a block, not a step, in window `device`: while it
-    staged, untimed, the others would have the device for themselves, and seem faster than they
-    are together.
+    One of `several` streams does not stage before each step in window `device`: while it staged,
+    untimed, the others would have the device for themselves, and seem faster than they are
+    together. `Streams` has all of them `stage` before each block.
     """
 
     def __init__(
@@ -126,17 +126,21 @@ class Stopwatch:
         self._session = session
         self._feeds = cycle(pool)
         self._typical_ns = 0.0
-        self._stages_blocks = several and window == "device"
+        self._stages_steps = not several
         self.sample: Callable[[], int] = self._device if window == "device" else self._io
-        if self._stages_blocks:
-            self._session.stage(next(self._feeds))
+        if several:
+            self.stage()
         # A collection in the middle of a sample would not be the network's time.
         gc.collect()
         gc.disable()
 
+    def stage(self) -> None:
+        """Have the next input of the pool on the device."""
+        self._session.stage(next(self._feeds))
+
     def _device(self) -> int:
-        if not self._stages_blocks:
-            self._session.stage(next(self._feeds))
+        if self._stages_steps:
+            self.stage()
         start = _clock()
         self._session.step()
         return _clock() - start
@@ -172,8 +176,6 @@ class Stopwatch:
     def block(self, seconds: float) -> tuple[list[int], list[int]]:
         """The calls that bring the caches back after another process had the CPU, and after them
         the samples of one block, at least one."""
-        if self._stages_blocks:
-            self._session.stage(next(self._feeds))
         # A call that is longer than a block brings its own caches back.
         if self._typical_ns >= seconds * 1e9:
             return [], self._for(seconds)
@@ -212,8 +214,9 @@ class Streams:
         return [ns for samples, _ in taken for ns in samples], all(stable for _, stable in taken)
 
     def block(self, seconds: float) -> tuple[list[int], list[int]]:
-        """As `Stopwatch.block`, all of them together. Who is done goes on until all are, so that
-        nobody's last call has the device for itself; those calls are dropped."""
+        """As `Stopwatch.block`, all of them together, from the same moment on. Who is done goes on
+        until all are, so that nobody's last call has the device for itself; those are dropped."""
+        list(self._threads.map(lambda one: one.stage(), self._stopwatches))
         at_work = set(self._stopwatches)
 
         def one(stopwatch: Stopwatch) -> tuple[list[int], list[int]]:

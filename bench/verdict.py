@@ -98,7 +98,7 @@ def _spread(measurement: Measurement) -> Iterator[str]:
     canary = [_medians(run.canary_ns) for run in runs]
     if sum(map(len, blocks)) < FEW_BLOCKS:
         return
-    known = sum(map(len, canary)) >= FEW_BLOCKS
+    known = all(canary) and sum(map(len, canary)) >= FEW_BLOCKS
     low, high, apart = _range(blocks)
     drift = _drift(blocks)
     if apart > BLOCK_SPREAD:

@@ -481,7 +481,7 @@ def test_a_folder_too_small_to_calibrate_on_still_feeds_the_timing(tmp_path: Pat
         assert len(read_pool(pool, 1)) >= 1
 
 
-@pytest.mark.parametrize(("batch", "feeds"), [(1, 4), (2, 2), (3, 2), (4, 2), (8, 2)])
+@pytest.mark.parametrize(("batch", "feeds"), [(1, 4), (2, 2), (3, 2), (4, 2), (8, 2), (16, 2)])
 def test_no_two_feeds_of_a_pool_are_alike(tmp_path: Path, batch: int, feeds: int) -> None:
     path = tmp_path / "pool.npz"
     np.savez(path, image=np.arange(4))

@@ -487,6 +487,31 @@ def test_a_result_that_is_invalid_makes_no_baseline(
     assert kept == measured
 
 
+def test_a_newer_result_that_is_passed_over_is_said(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    newer = replace(spread_out(measured), started_at="2099-01-01T00:00:00.000+00:00")
+    name = Store(str(own_store)).append(newer)
+    ran = bench("baseline", "set", "main")
+    assert ran.status == 0
+    (kept,) = Store(str(own_store)).baseline("main")
+    assert kept == measured
+    assert f"result {name}" in ran.err
+    assert "is INVALID" in ran.err
+    assert "is taken" in ran.err
+
+
+def test_a_result_of_a_runner_that_is_elsewhere(
+    bench: Any, measured: Result, own_store: Path
+) -> None:
+    target = replace(measured.job.target, name="theirs", runner="theirs")
+    theirs = replace(measured, job=replace(measured.job, target=target))
+    Store(str(own_store)).append(theirs)
+    assert bench("baseline", "set", "main").status == 0
+    assert bench("baseline", "list", "--json").json == {"main": 2}
+    assert gate(bench).status == 0
+
+
 def test_a_night_that_is_invalid_is_not_silent() -> None:
     from bench.gate import night
     from tests.builders import job
@@ -494,7 +519,13 @@ def test_a_night_that_is_invalid_is_not_silent() -> None:
     row = {"verdict": "INVALID", "reasons": ["another process used the GPU"]}
     before, after = ok(0), ok(1)
     new = replace(after, artifacts=(replace(after.artifacts[-1], sha256="ab" * 32),))
-    for known, tonight, status in ((None, after, 6), (before, new, 6), (before, before, 0)):
+    other = replace(before, environment=replace(before.environment, hardware="another"))
+    for known, tonight, status in (
+        (None, after, 6),
+        (before, new, 6),
+        (other, before, 6),
+        (before, before, 0),
+    ):
         outcome = night.Outcome(job(), "OK", row)
         night._judge_validity(outcome, known, tonight)
         night._correct([outcome])
@@ -532,6 +563,29 @@ def test_a_baseline_of_two_machines_serves_both(
     assert bench("baseline", "list", "--json").json == {"main": 2}
     ran = gate(bench)
     assert (ran.status, ran.json[0]["status"]) == (0, "OK")
+
+
+def test_accuracy_is_that_of_the_newest_of_the_network(measured: Result) -> None:
+    """On a machine that the baseline has not; what is another network has nothing to fall from."""
+    from bench.gate import night
+
+    def elsewhere(hardware: str, started_at: str) -> Result:
+        seen = replace(measured.environment, hardware=hardware)
+        return replace(measured, environment=seen, started_at=started_at)
+
+    old, new = elsewhere("a", "2026-01-01"), elsewhere("b", "2026-02-01")
+    for known in ([old, new], [new, old]):
+        assert night._before(measured, known) is new
+    assert measured.model is not None
+    known = Accuracy("classification", "top1", 80.0, (79.0, 81.0), 1000, "val", "f")
+    other = replace(
+        measured, model=replace(measured.model, task="detection"), accuracy=replace(known)
+    )
+    worse = replace(measured, accuracy=replace(known, value=60.0))
+    outcome = night.Outcome(measured.job, result={"verdict": "VALID"})
+    nothing: Any = None
+    night._judge(outcome, worse, other, nothing, 1, nothing, nothing)
+    assert (outcome.status, outcome.accuracy_fell) == ("NEW-SERIES", False)
 
 
 def test_what_is_odd_ends_its_job_and_not_the_night(

@@ -128,6 +128,13 @@ def test_reading_is_from_the_oldest_to_the_newest(store: Store) -> None:
     assert store.read(newest=99) == store.read()
 
 
+def test_files_are_read_by_their_name_in_whatever_folder(store: Store) -> None:
+    for seed, model in enumerate(("/a/net_1.onnx", "/b/net_1.onnx", "/a/net21.onnx")):
+        store.append(ok(seed, model=model))
+    found = store.read(file="net_1.onnx", newest=5)
+    assert [each.job.model for each in found] == ["/a/net_1.onnx", "/b/net_1.onnx"]
+
+
 def test_only_the_results_of_a_target(store: Store) -> None:
     for seed in range(4):
         store.append(ok(seed, job=job(target=replace(TARGET, name="ab"[seed % 2]))))

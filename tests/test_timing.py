@@ -347,6 +347,25 @@ def test_several_streams_stage_once_a_block_and_go_round_the_pool() -> None:
     assert [each.staged for each in sessions] == [[0, 1, 2, 0]] * 2
 
 
+def test_several_streams_begin_when_all_have_staged() -> None:
+    log: list[str] = []
+
+    class Logged(Fake):
+        def stage(self, feed: Any) -> None:
+            super().stage(feed)
+            log.append("staged")
+
+        def step(self) -> None:
+            super().step()
+            log.append("step")
+
+    both = streams(Logged(), Logged(copy_ms=20.0))
+    log.clear()
+    both.block(0.01)
+    assert log.count("staged") == 2
+    assert log[:2] == ["staged", "staged"]
+
+
 def test_a_stream_that_fails_is_not_waited_for() -> None:
     class Failing(Fake):
         def step(self) -> None:

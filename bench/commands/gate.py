@@ -17,6 +17,7 @@ from bench.commands.common import (
     print_json,
 )
 from bench.errors import BenchError, UsageError
+from bench.machine import observe
 
 baseline = typer.Typer(help="Name the results that a gate compares with.", no_args_is_help=True)
 
@@ -36,9 +37,13 @@ def set_baseline(
     if not name:
         raise UsageError("a baseline needs a name")
     opened = open_store(store)
-    chosen = baselines.choose(opened, result or [])
+    chosen, passed = baselines.choose(opened, result or [])
+    for sentence in passed:
+        terminal.say(f"bench: {sentence}")
     for each in chosen:
-        if not open_cache().keep(opened.get(each).artifacts[-1]):
+        of_it = opened.get(each)
+        here = of_it.environment.hardware == observe().hardware(of_it.job.target.device)
+        if not open_cache().keep(of_it.artifacts[-1]) and here:
             terminal.say(
                 f"bench: the artifact of result {each} is gone: a slowdown of that job could not "
                 "be confirmed; `bench run` it again"
@@ -100,14 +105,15 @@ def gate(
     measuring = open_campaign(opened, progress.Progress(len(jobs)))
     pairs = progress.Pairs(given.confirm_seconds)
     outcomes: list[night.Outcome] = []
-    status, failed = 1, None
+    status = 1
+    failed: BenchError | OSError | None = None
     try:
         night.run(given, jobs, before, measuring, outcomes, pairs.show)
         status = night.exit_status(outcomes)
     except KeyboardInterrupt:
         terminal.say(f"\nbench: interrupted; {len(measuring.rows)} of {len(jobs)} jobs are stored")
         status = 130
-    except BenchError as error:
+    except (BenchError, OSError) as error:
         failed = error
     finally:  # whatever ended the night: what was found is told
         pairs.end()
@@ -122,10 +128,12 @@ def gate(
     alarm = night.exit_status(outcomes)
     if failed and alarm not in night.ALARMS:
         raise failed
+    try:
+        night.remember(outcomes, opened)
+    except BenchError as error:  # the changes are told once more
+        failed = failed or error
     if failed:
         terminal.say(f"bench: {failed}")
-    else:
-        night.remember(outcomes, opened)
     status = alarm if alarm in night.ALARMS else status
     raise typer.Exit(status if all(written) else status or 1)
 

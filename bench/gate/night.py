@@ -8,11 +8,14 @@ with the baseline's own cached artifact, and only what that confirms is an alarm
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import exp, log
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import comparison, sides, stats
+from bench.cache import Cache
 from bench.errors import BenchError
 from bench.gate import changes, series
 from bench.modelref import is_file
@@ -84,6 +87,8 @@ def run(
     known: dict[str, list[Result]] = {}
     for result in baseline:
         known.setdefault(series.key(result.job), []).append(result)
+        with suppress(*_ODD):  # who set the baseline may have done so on another machine
+            Cache(campaign.settings.cache).keep(result.artifacts[-1])
     budget = Deadline.after(matrix.budget_minutes * 60)
     try:
         _measure_all(matrix, jobs, known, campaign, outcomes, budget, on_pair)
@@ -113,8 +118,8 @@ def _measure_all(
             outcome.status = named.get(result.failure.kind, "FAILED")
             outcome.notes.append(result.failure.message)
             continue
-        before = _before(result, known.get(series.key(job), ()))
         try:
+            before = _before(result, known.get(series.key(job), ()))
             _judge(outcome, result, before, matrix, len(jobs), campaign, on_pair)
             _judge_validity(outcome, before, result)
         except _ODD as error:
@@ -131,9 +136,9 @@ def _said(error: Exception) -> str:
 
 
 def _before(result: Result, known: Sequence[Result]) -> Result | None:
-    """Of the baseline's results of a job, that of this machine and runtime; else any."""
-    alike = (each for each in known if not series.changed(each, result))
-    return next(alike, known[-1] if known else None)
+    """Of the baseline's results of a job, that of this machine and runtime; else the newest."""
+    alike = [each for each in known if not series.changed(each, result)]
+    return max(alike or known, key=lambda each: each.started_at, default=None)
 
 
 def _judge(
@@ -151,10 +156,11 @@ def _judge(
         outcome.notes.append("it is not in the baseline")
         return
     outcome.baseline = result_id(before)
-    _judge_accuracy(outcome, before, result, matrix)
-    weights = [each.model.weights for each in (before, result) if each.model]
-    if "random" in weights and set(weights) != {"random"}:  # the hub did not answer, say
-        outcome.doubts.append(f"the weights are {weights[-1]}, and were {weights[0]}")
+    if series.same_network(before, result):  # on whatever machine and runtime
+        _judge_accuracy(outcome, before, result, matrix)
+        weights = [each.model.weights for each in (before, result) if each.model]
+        if "random" in weights and set(weights) != {"random"}:  # the hub did not answer, say
+            outcome.doubts.append(f"the weights are {weights[-1]}, and were {weights[0]}")
     if differences := series.changed(before, result):
         outcome.notes.append(f"a new series, not compared: {'; '.join(differences)}")
         outcome.status = "NEW-SERIES"
@@ -184,7 +190,11 @@ def _judge_validity(outcome: Outcome, before: Result | None, after: Result) -> N
     if outcome.result["verdict"] != "INVALID" or outcome.comparison:
         return
     said = f"tonight's measurement is INVALID: {'; '.join(outcome.result['reasons'])}"
-    same = before is not None and before.artifacts[-1].sha256 == after.artifacts[-1].sha256
+    same = (
+        before is not None
+        and not series.changed(before, after)
+        and before.artifacts[-1].sha256 == after.artifacts[-1].sha256
+    )
     (outcome.notes if same else outcome.doubts).append(said)
 
 
@@ -277,11 +287,11 @@ def _correct(outcomes: Sequence[Outcome]) -> None:
 def _read_history(outcome: Outcome, result: Result, matrix: Matrix, campaign: Campaign) -> None:
     """Note the change points of this result's series that were not told yet."""
     asked = series.key(result.job)
-    # A file may have lain in another folder.
-    model = None if is_file(result.job.model) else result.job.model
+    model, target = result.job.model, result.job.target.name
+    which = {"file": Path(model).name} if is_file(model) else {"model": model}
     alike = [
         each
-        for each in campaign.store.read(model=model, target=result.job.target.name, newest=HISTORY)
+        for each in campaign.store.read(target=target, newest=HISTORY, **which)
         if each.measurement
         and not each.provenance
         and series.key(each.job) == asked

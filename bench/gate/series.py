@@ -8,18 +8,20 @@ night's change did; so it begins a new series.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import plugins, stats
+from bench.errors import UsageError
 from bench.modelref import is_file
 from bench.public import canary_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.records import Job, Model, Result
+    from bench.records import Job, Result
 
 #: What one network's latency in canaries may differ by between two nights. Over eight minutes its
 #: spread was 0.5 to 1.2 % (`docs/benchmarks.md`, The canary), and nights are further apart.
@@ -46,8 +48,9 @@ def key(job: Job) -> str:
 
 def stack(result: Result) -> dict[str, Any]:
     """What it was measured with: hardware, drivers, and the versions of the runtime's packages."""
-    seen = result.environment
-    packages = ("frontier-bench", *plugins.runner(result.job.target.runner).packages)
+    seen, packages = result.environment, ["frontier-bench"]
+    with suppress(UsageError):  # a runner that is installed elsewhere
+        packages += plugins.runner(result.job.target.runner).packages
     versions = {name: seen.versions[name] for name in packages if name in seen.versions}
     return {"hardware": seen.hardware, "gpus": ", ".join(seen.gpus), **versions}
 
@@ -61,13 +64,15 @@ def changed(before: Result, after: Result) -> list[str]:
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
-    if before.model and after.model and _interface(before.model) != _interface(after.model):
+    if not same_network(before, after):
         found.append("it is another network: its inputs, task or labels differ")
     return found
 
 
-def _interface(model: Model) -> tuple[object, ...]:
-    return model.task, model.inputs, model.labels
+def same_network(before: Result, after: Result) -> bool:
+    """Whether two results can be of one network, as far as one sees from outside."""
+    a, b = before.model, after.model
+    return not a or not b or (a.task, a.inputs, a.labels) == (b.task, b.inputs, b.labels)
 
 
 def log_latency(result: Result, canary: str | None) -> float:
