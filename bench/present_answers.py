@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.cells import Row
-    from bench.gate.night import Outcome
+    from bench.gate.judge import Outcome
 
 
 def throughput(found: Row) -> None:

@@ -168,16 +168,16 @@ def test_another_canary_means_nothing_so_it_is_compared(
 
 
 def test_a_fall_of_accuracy_outlives_a_slowdown_that_is_not_confirmed() -> None:
-    from bench.gate import night
+    from bench.gate import judge
     from tests.builders import job
 
-    outcome = night.Outcome(job(), "UNCONFIRMED", accuracy_fell=True)
-    night._correct([outcome])
+    outcome = judge.Outcome(job(), "UNCONFIRMED", accuracy_fell=True)
+    judge.correct([outcome])
     assert outcome.status == "ACCURACY"
-    assert night.exit_status([outcome]) == 5
-    worse = night.Outcome(job(), "REGRESSED", accuracy_fell=True, p=1e-9)
-    night._correct([worse])
-    assert (worse.status, night.exit_status([worse, outcome])) == ("REGRESSED", 4)
+    assert judge.exit_status([outcome]) == 5
+    worse = judge.Outcome(job(), "REGRESSED", accuracy_fell=True, p=1e-9)
+    judge.correct([worse])
+    assert (worse.status, judge.exit_status([worse, outcome])) == ("REGRESSED", 4)
 
 
 def test_an_interrupted_night_tells_what_it_has(
@@ -228,10 +228,10 @@ def test_a_store_from_before_baselines_gets_them(
 
 
 def test_junit_holds_any_name() -> None:
-    from bench.gate import night, outputs
+    from bench.gate import judge, outputs
     from tests.builders import job
 
-    outcome = night.Outcome(job("./\uffff\x00\ud800<&.onnx"), "FAILED", notes=["\x1b[31m"])
+    outcome = judge.Outcome(job("./\uffff\x00\ud800<&.onnx"), "FAILED", notes=["\x1b[31m"])
     ElementTree.fromstring(outputs.junit([outcome]).encode())
 
 
@@ -515,7 +515,7 @@ def test_a_result_of_a_runner_that_is_elsewhere(
 
 
 def test_a_night_that_is_invalid_is_not_silent() -> None:
-    from bench.gate import night
+    from bench.gate import judge
     from tests.builders import job
 
     row = {"verdict": "INVALID", "reasons": ["another process used the GPU"]}
@@ -528,10 +528,10 @@ def test_a_night_that_is_invalid_is_not_silent() -> None:
         (other, before, 6),
         (before, before, 0),
     ):
-        outcome = night.Outcome(job(), "OK", row)
-        night._judge_validity(outcome, known, tonight)
-        night._correct([outcome])
-        assert night.exit_status([outcome]) == status
+        outcome = judge.Outcome(job(), "OK", row)
+        judge._judge_validity(outcome, known, tonight)
+        judge.correct([outcome])
+        assert judge.exit_status([outcome]) == status
         assert "another process used the GPU" in outcome.notes[0]
 
 
@@ -569,7 +569,7 @@ def test_a_baseline_of_two_machines_serves_both(
 
 def test_accuracy_is_that_of_the_newest_of_the_network(measured: Result) -> None:
     """On a machine that the baseline has not; what is another network has nothing to fall from."""
-    from bench.gate import night
+    from bench.gate import judge
 
     def elsewhere(hardware: str, started_at: str) -> Result:
         seen = replace(measured.environment, hardware=hardware)
@@ -577,16 +577,16 @@ def test_accuracy_is_that_of_the_newest_of_the_network(measured: Result) -> None
 
     old, new = elsewhere("a", "2026-01-01"), elsewhere("b", "2026-02-01")
     for known in ([old, new], [new, old]):
-        assert night._before(measured, known) is new
+        assert judge.counterpart(measured, known) is new
     assert measured.model is not None
     known = Accuracy("classification", "top1", 80.0, (79.0, 81.0), 1000, "val", "f")
     other = replace(
         measured, model=replace(measured.model, task="detection"), accuracy=replace(known)
     )
     worse = replace(measured, accuracy=replace(known, value=60.0))
-    outcome = night.Outcome(measured.job, result={"verdict": "VALID"})
-    nothing: Any = None
-    night._judge(outcome, worse, other, nothing, 1, nothing, nothing)
+    outcome = judge.Outcome(measured.job, result={"verdict": "VALID"})
+    unused: Any = None
+    judge.judge(outcome, worse, [other], unused)
     assert (outcome.status, outcome.accuracy_fell) == ("NEW-SERIES", False)
 
 
@@ -613,7 +613,7 @@ def test_what_was_found_outlasts_what_ends_the_night(
 ) -> None:
     from bench import pipeline
     from bench.errors import StoreError
-    from bench.gate import night
+    from bench.gate import judge
 
     def fell(outcome: Any, *_: Any) -> None:
         outcome.accuracy_fell = True
@@ -627,7 +627,7 @@ def test_what_was_found_outlasts_what_ends_the_night(
 
     make_baseline(bench, own_store, measured)
     (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
-    monkeypatch.setattr(night, "_judge_accuracy", fell)
+    monkeypatch.setattr(judge, "_judge_accuracy", fell)
     monkeypatch.setattr(pipeline, "run", full)
     ran = gate(bench)
     assert ran.status == 5

@@ -11,7 +11,7 @@ import pytest
 
 from bench import present_answers
 from bench.errors import UsageError
-from bench.gate import matrix, night, outputs
+from bench.gate import judge, matrix, outputs
 from bench.records import Recipe
 from bench.store import Store
 from tests.builders import TARGET, job, refused
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def outcome(verdict: str | None = None, **what: Any) -> night.Outcome:
+def outcome(verdict: str | None = None, **what: Any) -> judge.Outcome:
     comparison = {"verdict": verdict} if verdict else None
-    return night.Outcome(what.pop("job", job()), comparison=comparison, ratio=1.013, **what)
+    return judge.Outcome(what.pop("job", job()), comparison=comparison, ratio=1.013, **what)
 
 
-def made_by(*recipes: Recipe) -> list[night.Outcome]:
+def made_by(*recipes: Recipe) -> list[judge.Outcome]:
     return [outcome(job=replace(job(), recipe=recipe), notes=["a note"]) for recipe in recipes]
 
 
@@ -79,7 +79,7 @@ def test_a_job_of_its_own_has_its_plain_name() -> None:
     ],
 )
 def test_brackets_are_around_what_no_comparison_confirmed(
-    verdict: str | None, status: night.Status, said: str
+    verdict: str | None, status: judge.Status, said: str
 ) -> None:
     assert outputs.change(outcome(verdict, status=status)) == said
 

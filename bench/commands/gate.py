@@ -92,8 +92,8 @@ def gate(
 ) -> None:
     """Measure a matrix and alarm on confirmed regressions: exit status 4; 5 for accuracy."""
     from bench import present_answers, progress
+    from bench.gate import judge, night, outputs
     from bench.gate import matrix as matrices
-    from bench.gate import night, outputs
 
     given = matrices.read(matrix)
     for path in (summary, junit):
@@ -104,12 +104,12 @@ def gate(
     before = opened.baseline(against or "") if wanted else []
     measuring = open_campaign(opened, progress.Progress(len(jobs)))
     pairs = progress.Pairs(given.confirm_seconds)
-    outcomes: list[night.Outcome] = []
+    outcomes: list[judge.Outcome] = []
     status = 1
     failed: BenchError | OSError | None = None
     try:
         night.run(given, jobs, before, measuring, outcomes, pairs.show)
-        status = night.exit_status(outcomes)
+        status = judge.exit_status(outcomes)
     except KeyboardInterrupt:
         terminal.say(f"\nbench: interrupted; {len(measuring.rows)} of {len(jobs)} jobs are stored")
         status = 130
@@ -125,8 +125,8 @@ def gate(
             print_json(list(map(outputs.to_public, outcomes)))
         else:
             present_answers.gate(outcomes)
-    alarm = night.exit_status(outcomes)
-    if failed and alarm not in night.ALARMS:
+    alarm = judge.exit_status(outcomes)
+    if failed and alarm not in judge.ALARMS:
         raise failed
     try:
         night.remember(outcomes, opened)
@@ -134,7 +134,7 @@ def gate(
         failed = failed or error
     if failed:
         terminal.say(f"bench: {failed}")
-    status = alarm if alarm in night.ALARMS else status
+    status = alarm if alarm in judge.ALARMS else status
     raise typer.Exit(status if all(written) else status or 1)
 
 

@@ -1,29 +1,23 @@
-"""One night: measure each job, screen it against the baseline, confirm what looks slower, decide.
-
-The screen is the canary-normalised latency of tonight over that of the baseline. It is cheap and on
-a busy machine often wrong; so it never alarms by itself. What looks slower is compared, in turns,
-with the baseline's own cached artifact, and only what that confirms is an alarm.
-"""
+"""One night: measure each job, judge it against the baseline, look into its history."""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, field
 from math import exp, log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from bench import comparison, sides, stats
 from bench.cache import Cache
 from bench.errors import BenchError
-from bench.gate import changes, series
+from bench.gate import changes, judge, series
+from bench.gate.judge import Outcome, Status, Terms
 from bench.modelref import is_file
 from bench.public import result_id
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bench.campaign import Campaign
     from bench.comparison import Comparison
@@ -31,13 +25,6 @@ if TYPE_CHECKING:
     from bench.records import Job, Result
     from bench.store import Store
 
-Status = Literal[
-    "OK", "FASTER?", "REGRESSED", "UNCONFIRMED", "ACCURACY", "NEW", "NEW-SERIES", "FAILED",
-    "UNAVAILABLE", "SKIPPED",
-]  # fmt: skip
-
-#: Exit statuses that say what was found, and outlast whatever else ended the night.
-ALARMS = (4, 5)
 #: Results of a model and target that are read for their history: each has all its samples.
 HISTORY = 1000
 #: By how many nights the place of a change may move when there are more nights to tell it from.
@@ -45,32 +32,6 @@ NIGHTS_APART = 2
 #: What an odd record, a damaged file or a plug-in that is gone may raise: a job's own end, not the
 #: night's.
 _ODD = (BenchError, OSError, ValueError, LookupError)
-#: Of the regressions that a gate confirms, at most this share may be false.
-FALSE_DISCOVERIES = 0.01
-#: A comparison looks at its p after every pair, so p has to be that much smaller than if it looked
-#: once: ten looks, all independent, would be this many (they are not, and there may be more).
-LOOKS = 10
-
-
-@dataclass
-class Outcome:
-    """What became of one job. `ratio` is tonight's latency over the baseline's: that of the
-    comparison where one was made, that of the screen otherwise."""
-
-    job: Job
-    status: Status = "SKIPPED"
-    result: dict[str, Any] | None = None
-    baseline: str | None = None
-    ratio: float | None = None
-    comparison: dict[str, Any] | None = None
-    accuracy: tuple[float, float] | None = None
-    accuracy_fell: bool = False
-    notes: list[str] = field(default_factory=list)
-    p: float = 1.0
-    #: What speaks against saying that all is well.
-    doubts: list[str] = field(default_factory=list)
-    #: The changes in its history that `notes` tell, as the store remembers them.
-    told: list[tuple[str, str]] = field(default_factory=list)
 
 
 def run(
@@ -89,209 +50,52 @@ def run(
         known.setdefault(series.key(result.job), []).append(result)
         with suppress(*_ODD):  # who set the baseline may have done so on another machine
             Cache(campaign.settings.cache).keep(result.artifacts[-1])
+    terms = Terms(matrix, len(jobs), campaign.settings.cache, on_pair)
     budget = Deadline.after(matrix.budget_minutes * 60)
     try:
-        _measure_all(matrix, jobs, known, campaign, outcomes, budget, on_pair)
+        for job in jobs:
+            outcomes.append(Outcome(job))
+            if budget.left():
+                _measure(outcomes[-1], known.get(series.key(job), ()), terms, campaign)
+            else:
+                over = f"not measured: the {matrix.budget_minutes:g} minutes are over"
+                outcomes[-1].notes.append(over)
     finally:  # what was found holds, whatever ended the night
-        _correct(outcomes)
+        judge.correct(outcomes)
 
 
-def _measure_all(
-    matrix: Matrix,
-    jobs: Sequence[Job],
-    known: Mapping[str, Sequence[Result]],
-    campaign: Campaign,
-    outcomes: list[Outcome],
-    budget: Deadline,
-    on_pair: Callable[[Comparison], None],
-) -> None:
-    for job in jobs:
-        outcome = Outcome(job)
-        outcomes.append(outcome)
-        if not budget.left():
-            outcome.notes.append(f"not measured: the {matrix.budget_minutes:g} minutes are over")
-            continue
-        result = campaign.measure(job)
-        outcome.result = campaign.rows[-1]
-        if result.failure:
-            named: dict[str, Status] = {"unavailable": "UNAVAILABLE", "accuracy": "ACCURACY"}
-            outcome.status = named.get(result.failure.kind, "FAILED")
-            outcome.notes.append(result.failure.message)
-            continue
-        try:
-            before = _before(result, known.get(series.key(job), ()))
-            _judge(outcome, result, before, matrix, len(jobs), campaign, on_pair)
-            _judge_validity(outcome, before, result)
-        except _ODD as error:
-            outcome.status = "UNCONFIRMED"
-            outcome.notes.append(f"it could not be judged: {_said(error)}")
-        try:
-            _read_history(outcome, result, matrix, campaign)
-        except _ODD as error:
-            outcome.notes.append(f"its history cannot be read: {_said(error)}")
+def _measure(outcome: Outcome, known: Sequence[Result], terms: Terms, campaign: Campaign) -> None:
+    """Measure one job, store its result, and judge it."""
+    result = campaign.measure(outcome.job)
+    outcome.result = campaign.rows[-1]
+    if result.failure:
+        named: dict[str, Status] = {"unavailable": "UNAVAILABLE", "accuracy": "ACCURACY"}
+        outcome.status = named.get(result.failure.kind, "FAILED")
+        outcome.notes.append(result.failure.message)
+        return
+    try:
+        judge.judge(outcome, result, known, terms)
+    except _ODD as error:
+        outcome.status = "UNCONFIRMED"
+        outcome.notes.append(f"it could not be judged: {_said(error)}")
+    try:
+        _read_history(outcome, result, terms.matrix.margin, campaign.store)
+    except _ODD as error:
+        outcome.notes.append(f"its history cannot be read: {_said(error)}")
 
 
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
 
 
-def _before(result: Result, known: Sequence[Result]) -> Result | None:
-    """Of the baseline's results of a job, that of this machine and runtime; else the newest."""
-    alike = [each for each in known if not series.changed(each, result)]
-    return max(alike or known, key=lambda each: each.started_at, default=None)
-
-
-def _judge(
-    outcome: Outcome,
-    result: Result,
-    before: Result | None,
-    matrix: Matrix,
-    jobs: int,
-    campaign: Campaign,
-    on_pair: Callable[[Comparison], None],
-) -> None:
-    """Set the outcome of one measured job."""
-    if before is None:
-        outcome.status = "NEW"
-        outcome.notes.append("it is not in the baseline")
-        return
-    outcome.baseline = result_id(before)
-    if series.same_network(before, result):  # on whatever machine and runtime
-        _judge_accuracy(outcome, before, result, matrix)
-        weights = [each.model.weights for each in (before, result) if each.model]
-        if "random" in weights and set(weights) != {"random"}:  # the hub did not answer, say
-            outcome.doubts.append(f"the weights are {weights[-1]}, and were {weights[0]}")
-    if differences := series.changed(before, result):
-        outcome.notes.append(f"a new series, not compared: {'; '.join(differences)}")
-        outcome.status = "NEW-SERIES"
-        return
-    canary = series.common_canary([before, result])
-    shift = series.log_latency(result, canary) - series.log_latency(before, canary)
-    outcome.ratio = exp(shift)
-    edge = log(1 + matrix.margin) / 2
-    same = before.artifacts[-1].sha256 == result.artifacts[-1].sha256
-    # Without a common canary the screen sees nothing but the machine.
-    unsure = series.uncertainty(before, result) if canary else float("inf")
-    if shift + unsure > edge and not same:
-        _confirm(outcome, before, result, matrix, jobs, campaign, on_pair)
-        return
-    if shift > edge:
-        outcome.notes.append(
-            f"it looked {100 * (outcome.ratio - 1):+.1f} % slower, and it is the very artifact of "
-            "the baseline on the same runtime: the machine was slower, not the network"
-        )
-    outcome.status = "FASTER?" if shift < -edge and not same else "OK"
-
-
-def _judge_validity(outcome: Outcome, before: Result | None, after: Result) -> None:
-    """A number that is INVALID is none. A comparison is a measurement of its own, though, and the
-    artifact of the baseline is as fast as it was."""
-    assert outcome.result is not None
-    if outcome.result["verdict"] != "INVALID" or outcome.comparison:
-        return
-    said = f"tonight's measurement is INVALID: {'; '.join(outcome.result['reasons'])}"
-    same = (
-        before is not None
-        and not series.changed(before, after)
-        and before.artifacts[-1].sha256 == after.artifacts[-1].sha256
-    )
-    (outcome.notes if same else outcome.doubts).append(said)
-
-
-def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Matrix) -> None:
-    """On the very same images there is no luck of the draw: what counts is the fall itself."""
-    old, new = before.accuracy, after.accuracy
-    if old is None:
-        return
-    if new is None:
-        outcome.doubts.append(f"accuracy was {old.value:.2f} %, and was not measured tonight")
-        return
-    images = old.fingerprint, old.subset, old.n, old.metric
-    if images != (new.fingerprint, new.subset, new.n, new.metric):
-        outcome.doubts.append(
-            "accuracy was measured on other images than in the baseline, and is not compared: set "
-            "the baseline anew"
-        )
-        return
-    outcome.accuracy = old.value, new.value
-    if old.value - new.value > matrix.accuracy_drop:
-        outcome.accuracy_fell = True
-        outcome.notes.append(
-            f"{new.metric} fell from {old.value:.2f} to {new.value:.2f} %, more than "
-            f"{matrix.accuracy_drop:g} points"
-        )
-
-
-def _confirm(
-    outcome: Outcome,
-    before: Result,
-    after: Result,
-    matrix: Matrix,
-    jobs: int,
-    campaign: Campaign,
-    on_pair: Callable[[Comparison], None],
-) -> None:
-    """Compare the baseline's artifact with tonight's: only that can make it a regression."""
-    looked = f"at first sight {100 * ((outcome.ratio or 1) - 1):+.1f} %"
-    cache, deadline = campaign.settings.cache, Deadline.after(after.job.procedure.timeout_seconds)
-    procedure = comparison.PROCEDURE
-    rules = comparison.Rules(
-        matrix.margin, matrix.confirm_seconds, max_p=FALSE_DISCOVERIES / (LOOKS * jobs)
-    )
-    try:
-        a, b = (
-            sides.prepare(sides.recorded(result, procedure), cache, deadline, anyway=True)
-            for result in (before, after)
-        )
-        found = comparison.compare(a, b, rules, on_pair)
-    except BenchError as error:
-        outcome.status = "UNCONFIRMED"
-        outcome.notes.append(f"{looked}, and could not be confirmed: {error}")
-        return
-    outcome.comparison = comparison.to_public(found)
-    outcome.ratio = outcome.comparison["ratio"]
-    if found.failure or found.verdict == "UNSURE":
-        outcome.status = "UNCONFIRMED"
-        reason = "; ".join(comparison.reasons(found))
-        outcome.notes.append(f"{looked}, and could not be confirmed: {reason}")
-    elif found.verdict == "SLOWER":
-        outcome.status, outcome.p = "REGRESSED", found.p
-    else:
-        outcome.status = "OK"
-        outcome.notes.append(f"{looked}; the comparison says {found.verdict}")
-        if found.contradicted and found.verdict_of_medians == "SLOWER":
-            outcome.doubts += comparison.reasons(found)[:1]
-
-
-def _correct(outcomes: Sequence[Outcome]) -> None:
-    """Take back what is not certain enough among so many jobs."""
-    if not outcomes:
-        return
-    rate = FALSE_DISCOVERIES / LOOKS
-    believed = stats.benjamini_hochberg([outcome.p for outcome in outcomes], rate)
-    for outcome, certain in zip(outcomes, believed, strict=True):
-        if outcome.status == "REGRESSED" and not certain:
-            outcome.status = "UNCONFIRMED"
-            outcome.notes.append(
-                f"slower in the comparison (p {outcome.p:.2g}), but not certain enough among "
-                f"{len(outcomes)} jobs: raise confirm_seconds"
-            )
-        outcome.notes += outcome.doubts
-        if outcome.doubts and outcome.status in ("OK", "FASTER?", "NEW", "NEW-SERIES"):
-            outcome.status = "UNCONFIRMED"
-        # A regression says more than a fall of accuracy, anything else less.
-        if outcome.accuracy_fell and outcome.status != "REGRESSED":
-            outcome.status = "ACCURACY"
-
-
-def _read_history(outcome: Outcome, result: Result, matrix: Matrix, campaign: Campaign) -> None:
+def _read_history(outcome: Outcome, result: Result, margin: float, store: Store) -> None:
     """Note the change points of this result's series that were not told yet."""
     asked = series.key(result.job)
     model, target = result.job.model, result.job.target.name
     which = {"file": Path(model).name} if is_file(model) else {"model": model}
     alike = [
         each
-        for each in campaign.store.read(target=target, newest=HISTORY, **which)
+        for each in store.read(target=target, newest=HISTORY, **which)
         if each.measurement
         and not each.provenance
         and series.key(each.job) == asked
@@ -302,8 +106,8 @@ def _read_history(outcome: Outcome, result: Result, matrix: Matrix, campaign: Ca
     ids = [result_id(each) for each in alike]
     values = [series.log_latency(each, canary) for each in alike]
     name = hashlib.sha256(f"{asked} {series.stack(result)} {canary}".encode()).hexdigest()
-    told = campaign.store.reported(name)
-    for change in changes.find(values, log(1 + matrix.margin)):
+    told = store.reported(name)
+    for change in changes.find(values, log(1 + margin)):
         # The place of a change is known to a night or two; it is the same one.
         near = ids[max(0, change.index - NIGHTS_APART) : change.index + NIGHTS_APART + 1]
         if told.isdisjoint(near):
@@ -319,22 +123,3 @@ def remember(outcomes: Iterable[Outcome], store: Store) -> None:
     for outcome in outcomes:
         for told in outcome.told:
             store.report_once(*told)
-
-
-def exit_status(outcomes: Iterable[Outcome]) -> int:
-    """4 a confirmed regression, 5 accuracy, 1 a job failed, 3 a target is not available, 6 what
-    looks slower could not be confirmed, or nothing was measured at all; 0 silence. Of several, the
-    one that needs a person most."""
-    found: set[Status] = {outcome.status for outcome in outcomes}
-    if any(outcome.accuracy_fell for outcome in outcomes):
-        found.add("ACCURACY")
-    if found <= {"SKIPPED"}:
-        return 6
-    by_need: list[tuple[Status, int]] = [
-        ("REGRESSED", 4),
-        ("ACCURACY", 5),
-        ("FAILED", 1),
-        ("UNAVAILABLE", 3),
-        ("UNCONFIRMED", 6),
-    ]
-    return next((status for name, status in by_need if name in found), 0)

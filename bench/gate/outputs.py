@@ -15,7 +15,7 @@ from bench.modelref import is_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.gate.night import Outcome
+    from bench.gate.judge import Outcome
     from bench.records import Job, Recipe
 
 #: Outcomes that JUnit calls a failure, and those it calls an error.
