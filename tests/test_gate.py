@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 MATRIX = """
 models = ["net.onnx"]
 targets = ["null-fp32"]
-processes = 4
+processes = 3
 min_seconds = 0.05
 max_seconds = 0.05
 confirm_seconds = 60
 """
 #: Two processes that a busy machine sets one percent apart are INVALID, and no baseline.
-BELIEVED = [*QUICK, "--processes", "4"]
+BELIEVED = [*QUICK, "--processes", "3"]
 KEYS = {
     "model", "target", "recipe", "status", "ratio", "p50_ms", "canary_ratio", "verdict", "accuracy",
     "result", "baseline", "comparison", "notes",
