@@ -138,7 +138,7 @@ class Cache:
             return False
         # Entries of the cache are replaced, never written to, so that a second name is enough.
         within = Path(value.path).is_relative_to(self.root.resolve())
-        hold = os.link if within else shutil.copyfile
+        hold = _link if within else shutil.copyfile
         self.get_or_make("kept", value.sha256, Artifact, lambda to: _copied(value, to, hold))
         return True
 
@@ -203,11 +203,15 @@ def _copied(value: Artifact, to: Path, hold: Callable[[Path, Path], object]) -> 
     path = Path(value.path)
     for name in (path.name, *value.companions):
         (to / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            hold(path.parent / name, to / name)
-        except OSError:  # a file system without links
-            shutil.copyfile(path.parent / name, to / name)
+        hold(path.parent / name, to / name)
     return replace(value, path=str(to / path.name))
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        os.link(file, to)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, to)
 
 
 def require_intact(value: Artifact) -> None:

@@ -112,6 +112,10 @@ class Comparison:
         return stats.signed_rank_interval([pair.log_ratio for pair in self.pairs])
 
     @property
+    def log_ratio_of_medians(self) -> tuple[float, float, float]:
+        return stats.signed_rank_interval([pair.log_ratio_of_medians for pair in self.pairs])
+
+    @property
     def ratio(self) -> float:
         return exp(self.log_ratio[0])
 
@@ -132,9 +136,7 @@ class Comparison:
         two sides differ in how their calls scatter."""
         if self.failure or not self.pairs:
             return "UNSURE"
-        return self.rules.call(
-            stats.signed_rank_interval([pair.log_ratio_of_medians for pair in self.pairs])
-        )
+        return self.rules.call(self.log_ratio_of_medians)
 
     @property
     def contradicted(self) -> bool:
@@ -155,6 +157,8 @@ class Comparison:
     def out_of_time(self) -> bool:
         """What is SLOWER, and not yet as certain as asked, is given more: a slow network has too
         few pairs within the time for any p to be small."""
+        if self.seconds < self.rules.max_seconds:
+            return False
         more = MORE if self.verdict == "SLOWER" and not self.clear else 1
         return self.seconds >= more * self.rules.max_seconds
 
@@ -239,11 +243,11 @@ def reasons(found: Comparison) -> list[str]:
             "--max-seconds, or quieten the machine"
         )
     if found.contradicted:
-        medians = stats.signed_rank_interval([pair.log_ratio_of_medians for pair in found.pairs])
+        percent = 100 * (exp(found.log_ratio_of_medians[0]) - 1)
         said.append(
-            f"by the medians it is {found.verdict_of_medians} ({100 * (exp(medians[0]) - 1):+.1f} "
-            "%): the calls of one side scatter more than those of the other, and the verdict is "
-            "that of the fast ones (10th percentiles)"
+            f"by the medians it is {found.verdict_of_medians} ({percent:+.1f} %): the calls "
+            "of one side scatter more than those of the other, and the verdict is that of the fast "
+            "ones (10th percentiles)"
         )
     return [*said, *load([one for pair in found.pairs for one in pair.loads])]
 

@@ -188,16 +188,17 @@ class _Driver:
 
 def _translated(error: Exception, what: str, cuda: Any = None) -> BenchError:
     said = first_line(error)
-    if "cuMemHostAlloc" in said and "out of memory" in said.lower():
-        return StageError(
-            "oom",
-            "the host cannot give the GPU so much pinned memory: end what else runs, or take a "
-            f"smaller batch ({said})",
-        )
     if "out of memory" in said.lower():
+        if "cuMemHostAlloc" in said:
+            return StageError(
+                "oom",
+                "the host cannot give the GPU so much pinned memory: end what else runs, or take "
+                f"a smaller batch ({said})",
+            )
         left = ""
-        with suppress(AttributeError, Exception if cuda is None else cuda.Error):
-            left = f", {cuda.mem_get_info()[0] / 1e6:.0f} MB are left"
+        if cuda is not None:
+            with suppress(cuda.Error):
+                left = f", {cuda.mem_get_info()[0] / 1e6:.0f} MB are left"
         return StageError(
             "oom",
             f"not enough GPU memory{left}: end what else uses the GPU, or take a smaller batch "

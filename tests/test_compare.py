@@ -33,6 +33,12 @@ hardware = "simulated"
 runner = "null"
 precision = "fp32"
 options = { fault = "hang@time" }
+
+[target.null-slow]
+hardware = "simulated"
+runner = "null"
+precision = "fp32"
+options = { latency_us = 300000 }
 """
 
 
@@ -142,23 +148,11 @@ def test_medians_that_say_another_thing_are_told() -> None:
 
 
 def test_a_network_of_seconds_a_step_is_no_hang(
-    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Any, tiny_onnx: Path, more_targets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its turns take longer than the patience for what hangs."""
-    from bench import targets
-
-    path = tmp_path / "more.toml"
-    path.write_text(
-        '[target.null-slow]\nhardware = "simulated"\nrunner = "null"\nprecision = "fp32"\n'
-        "options = { latency_us = 300000 }\n"
-    )
-    monkeypatch.setenv("BENCH_TARGETS", str(path))
-    targets._load.cache_clear()
     monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 5.0)
-    try:
-        ran = bench("compare", tiny_onnx, tiny_onnx, "-t", "null-slow", "--max-seconds", "1")
-    finally:
-        targets._load.cache_clear()
+    ran = bench("compare", tiny_onnx, tiny_onnx, "-t", "null-slow", "--max-seconds", "1")
     assert ran.status == 6
     assert "after 1 pairs" in ran.out + ran.err
 

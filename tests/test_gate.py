@@ -535,25 +535,26 @@ def test_a_night_that_is_invalid_is_not_silent() -> None:
         assert "another process used the GPU" in outcome.notes[0]
 
 
-def test_accuracy_that_is_missing_is_not_silent(
-    bench: Any, measured: Result, own_store: Path
-) -> None:
-    known = Accuracy("classification", "top1", 80.0, (79.0, 81.0), 1000, "val", "f")
-    make_baseline(bench, own_store, replace(measured, accuracy=known))
-    ran = gate(bench)
-    assert (ran.status, ran.json[0]["status"]) == (6, "UNCONFIRMED")
-    assert "was not measured tonight" in ran.json[0]["notes"][0]
+KNOWN = Accuracy("classification", "top1", 80.0, (79.0, 81.0), 1000, "val", "f")
 
 
-def test_random_weights_are_not_those_of_the_baseline(
-    bench: Any, measured: Result, own_store: Path
+@pytest.mark.parametrize(
+    ("earlier", "said"),
+    [
+        (lambda result: replace(result, accuracy=KNOWN), "was not measured tonight"),
+        (
+            lambda result: replace(result, model=replace(result.model, weights="random")),
+            "and were random",
+        ),
+    ],
+)
+def test_what_the_baseline_has_and_tonight_has_not_is_not_silent(
+    bench: Any, measured: Result, own_store: Path, earlier: Any, said: str
 ) -> None:
-    assert measured.model is not None
-    trained = replace(measured.model, weights="random")
-    make_baseline(bench, own_store, replace(measured, model=trained))
+    make_baseline(bench, own_store, earlier(measured))
     ran = gate(bench)
     assert (ran.status, ran.json[0]["status"]) == (6, "UNCONFIRMED")
-    assert "and were random" in ran.json[0]["notes"][0]
+    assert said in ran.json[0]["notes"][0]
 
 
 def test_a_baseline_of_two_machines_serves_both(
@@ -579,11 +580,9 @@ def test_accuracy_is_that_of_the_newest_of_the_network(measured: Result) -> None
     for known in ([old, new], [new, old]):
         assert judge.counterpart(measured, known) is new
     assert measured.model is not None
-    known = Accuracy("classification", "top1", 80.0, (79.0, 81.0), 1000, "val", "f")
-    other = replace(
-        measured, model=replace(measured.model, task="detection"), accuracy=replace(known)
-    )
-    worse = replace(measured, accuracy=replace(known, value=60.0))
+    detector = replace(measured.model, task="detection")
+    other = replace(measured, model=detector, accuracy=KNOWN)
+    worse = replace(measured, accuracy=replace(KNOWN, value=60.0))
     outcome = judge.Outcome(measured.job, result={"verdict": "VALID"})
     unused: Any = None
     judge.judge(outcome, worse, [other], unused)

@@ -133,18 +133,23 @@ def test_warm_up_says_when_the_latency_keeps_growing() -> None:
     assert len(samples) == next(steps)
 
 
-def test_a_step_longer_than_the_cap_is_compared_before_it_is_called_unstable(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def slow(monkeypatch: pytest.MonkeyPatch, step_ms: int) -> timing.Stopwatch:
+    """A stopwatch whose clock moves by its steps alone."""
     now = 0
     monkeypatch.setattr(timing, "_clock", lambda: now)
 
     def sample() -> int:
         nonlocal now
-        now += 3100 * MS
-        return 3100 * MS
+        now += step_ms * MS
+        return step_ms * MS
 
-    assert watch(sample).warm_up(0.3) == ([3100 * MS] * 2, True)
+    return watch(sample)
+
+
+def test_a_step_longer_than_the_cap_is_compared_before_it_is_called_unstable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert slow(monkeypatch, 3100).warm_up(0.3) == ([3100 * MS] * 2, True)
 
 
 def test_warm_up_of_no_time_is_still_a_warm_up() -> None:
@@ -168,19 +173,11 @@ def test_a_block_lasts_as_long_as_asked_and_drops_its_first_calls() -> None:
 
 
 def test_no_more_than_needed_is_dropped_of_a_slow_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0
-    monkeypatch.setattr(timing, "_clock", lambda: now)
-
-    def sample() -> int:
-        nonlocal now
-        now += 6 * MS
-        return 6 * MS
-
-    slow = watch(sample)
-    slow.warm_up(0.0, 0.001)
-    assert len(slow.block(0.05)[0]) == 2
+    stopwatch = slow(monkeypatch, 6)
+    stopwatch.warm_up(0.0, 0.001)
+    assert len(stopwatch.block(0.05)[0]) == 2
     # Nor more than a third of a short block.
-    assert len(slow.block(0.015)[0]) == 1
+    assert len(stopwatch.block(0.015)[0]) == 1
 
 
 @pytest.mark.parametrize("step", [0, -5])

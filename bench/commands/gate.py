@@ -105,14 +105,12 @@ def gate(
     measuring = open_campaign(opened, progress.Progress(len(jobs)))
     pairs = progress.Pairs(given.confirm_seconds)
     outcomes: list[judge.Outcome] = []
-    status = 1
-    failed: BenchError | OSError | None = None
+    interrupted, failed = False, None
     try:
         night.run(given, jobs, before, measuring, outcomes, pairs.show)
-        status = judge.exit_status(outcomes)
     except KeyboardInterrupt:
         terminal.say(f"\nbench: interrupted; {len(measuring.rows)} of {len(jobs)} jobs are stored")
-        status = 130
+        interrupted = True
     except (BenchError, OSError) as error:
         failed = error
     finally:  # whatever ended the night: what was found is told
@@ -125,16 +123,17 @@ def gate(
             print_json(list(map(outputs.to_public, outcomes)))
         else:
             present_answers.gate(outcomes)
-    alarm = judge.exit_status(outcomes)
-    if failed and alarm not in judge.ALARMS:
-        raise failed
+    status = judge.exit_status(outcomes)
+    if status not in judge.ALARMS:
+        if failed:
+            raise failed
+        status = 130 if interrupted else status
     try:
         night.remember(outcomes, opened)
     except BenchError as error:  # the changes are told once more
         failed = failed or error
     if failed:
         terminal.say(f"bench: {failed}")
-    status = alarm if alarm in judge.ALARMS else status
     raise typer.Exit(status if all(written) else status or 1)
 
 

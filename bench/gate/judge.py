@@ -103,7 +103,7 @@ def _judge_latency(outcome: Outcome, result: Result, before: Result | None, term
     shift = series.log_latency(result, canary) - series.log_latency(before, canary)
     outcome.ratio = exp(shift)
     edge = log(1 + terms.matrix.margin) / 2
-    same = before.artifacts[-1].sha256 == result.artifacts[-1].sha256
+    same = _same_artifact(before, result)
     # Without a common canary the screen sees nothing but the machine.
     unsure = series.uncertainty(before, result) if canary else float("inf")
     if shift + unsure > edge and not same:
@@ -117,6 +117,10 @@ def _judge_latency(outcome: Outcome, result: Result, before: Result | None, term
     outcome.status = "FASTER?" if shift < -edge and not same else "OK"
 
 
+def _same_artifact(before: Result, after: Result) -> bool:
+    return before.artifacts[-1].sha256 == after.artifacts[-1].sha256
+
+
 def _judge_validity(outcome: Outcome, before: Result | None, after: Result) -> None:
     """A number that is INVALID is none. A comparison is a measurement of its own, though, and the
     artifact of the baseline is as fast as it was."""
@@ -124,11 +128,7 @@ def _judge_validity(outcome: Outcome, before: Result | None, after: Result) -> N
     if outcome.result["verdict"] != "INVALID" or outcome.comparison:
         return
     said = f"tonight's measurement is INVALID: {'; '.join(outcome.result['reasons'])}"
-    same = (
-        before is not None
-        and not series.changed(before, after)
-        and before.artifacts[-1].sha256 == after.artifacts[-1].sha256
-    )
+    same = before and not series.changed(before, after) and _same_artifact(before, after)
     (outcome.notes if same else outcome.doubts).append(said)
 
 
