@@ -61,6 +61,8 @@ def results(rows: Sequence[Row]) -> None:
         print(f"all models {source}:" + (f", weights {weights}" if weights else ""))
     if lost:
         print("Δ: points against fp32, on the same images")
+    if any(row["latency"] and row["latency"]["window"] != "device" for row in rows):
+        print("window io: copies of inputs and outputs are in the latency")
     for row in rows:
         if len(row["tried"]) > 1 or (row["tried"] and row["failure"]):
             tried(row)
@@ -110,7 +112,8 @@ def recipes_differ(rows: Sequence[Row]) -> bool:
 
 
 def _recipe(row: Row) -> str:
-    return row["calibration"]["recipe"] if row["calibration"] else ""
+    """How it became int8; of what failed before, how it was to."""
+    return row["calibration"]["recipe"] if row["calibration"] else row["recipe"] or ""
 
 
 def builds(rows: Sequence[Row]) -> None:

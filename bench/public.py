@@ -73,6 +73,7 @@ def to_public(result: Result) -> dict[str, Any]:
         else None,
         "uncounted": result.facts.uncounted if result.facts else None,
         "input": list(model.inputs[0].shape[1:]) if model and model.inputs else None,
+        "recipe": recipes.asked(job.recipe),
         "calibration": _calibration(built),
         "accuracy": _accuracy(result.accuracy),
         "max_drop": job.max_drop,

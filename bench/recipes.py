@@ -110,6 +110,13 @@ def written(recipe: Recipe) -> str:
     return f"{recipe.method or DEFAULT}:{recipe.images}{keep}"
 
 
+def asked(recipe: Recipe) -> str | None:
+    """What was said of it: a method, a number of images, or both; None where nothing was."""
+    if recipe.images is not None and recipe.method is not None:
+        return written(recipe)
+    return recipe.method if recipe.images is None else str(recipe.images)
+
+
 def kept(built: Artifact) -> tuple[str, ...]:
     """The layers that stay in higher precision, as asked for or as the method chose."""
     return tuple(str(built.details.get("kept", "")).splitlines())

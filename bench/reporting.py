@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench import plugins
-from bench.errors import UsageError, unknown
+from bench.errors import BenchError, Unavailable, UsageError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +18,8 @@ def write(
     """Write public results in the formats asked for, or in every one: the files written, and the
     formats left out, by reason.
 
-    A format that has nothing to show is left out when every format is asked for; when it was asked
-    for by name, or all have nothing, UsageError says why.
+    A format that has nothing to show, or lacks a package, is left out when every format is asked
+    for; when it was asked for by name, or none is left, UsageError or Unavailable says why.
     """
     if not rows:
         raise UsageError("the store has no results to report: `bench run` makes some")
@@ -33,12 +33,14 @@ def write(
             raise unknown("format", form, makers, f"one of: {', '.join(makers)}")
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
+    refused: dict[str, BenchError] = {}
     left_out: dict[str, list[str]] = {}
     for form in dict.fromkeys(formats or makers):
         try:
             written += makers[form].render(rows, out, form)
-        except UsageError as refusal:
+        except (UsageError, Unavailable) as refusal:
+            refused[form] = refusal
             left_out.setdefault(str(refusal), []).append(form)
-    if left_out and (formats or not written):
-        raise UsageError(next(iter(left_out)))
+    if refused and (formats or not written):
+        raise next(iter(refused.values()))
     return written, left_out

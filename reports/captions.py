@@ -5,12 +5,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from reports.frontier import full_name, hardware, many_recipes, one_line, recipe, undrawn
+from reports.frontier import (
+    differing_options,
+    full_name,
+    hardware,
+    many_recipes,
+    one_line,
+    recipe,
+    undrawn,
+)
 
 if TYPE_CHECKING:
-    from reports.frontier import Group, Row
+    from reports.frontier import Conditions, Group, Row
 
 #: What lies inside the timed region, in a reader's words (bench.records.Window).
 _WINDOWS = {
@@ -25,8 +34,9 @@ _RUNTIMES = ("nncf", "onnxruntime", "openvino", "tensorrt")
 
 def title(group: Group) -> str:
     # The shipped fake computes nothing; its numbers must not read like measured ones.
-    kind = "simulated latency" if group.hardware == "simulated" else "latency"
-    return f"Accuracy against {kind} on {shorten(group.hardware, 70)}"
+    machine = group.conditions.hardware
+    kind = "simulated latency" if machine == "simulated" else "latency"
+    return f"Accuracy against {kind} on {shorten(machine, 70)}"
 
 
 def subtitle(group: Group, drawn: Sequence[Row]) -> str:
@@ -35,15 +45,13 @@ def subtitle(group: Group, drawn: Sequence[Row]) -> str:
     return (
         f"{count(networks, 'network')} on {count(targets, 'target')} · "
         f"{shorten(group.metric, 30)} on {shorten(group.dataset, 40)} · "
-        f"{setup(group.batch, group.streams, group.threads)} · up and left is better"
+        f"{setup(group.conditions)} · up and left is better"
     )
 
 
 def caption(group: Group, drawn: Sequence[Row], rows: Iterable[Row]) -> list[str]:
     """What a reader needs to judge or repeat the chart, and what it does not show; a paragraph
     each."""
-    seen = sorted({row["accuracy"]["n"] for row in drawn})
-    images = f"{seen[0]:,}" if len(seen) == 1 else f"{seen[0]:,} to {seen[-1]:,}"
     notes = ["Bars: 95 % intervals"]
     if shared := _shared(drawn):
         notes.append("Every network: " + ", ".join(shared))
@@ -51,20 +59,20 @@ def caption(group: Group, drawn: Sequence[Row], rows: Iterable[Row]) -> list[str
         notes.append("Not drawn: " + ", ".join(f"{n} {why}" for why, n in missing.items()))
     return [
         f"Hardware: {_machines(drawn)}. Runtimes: {runtimes(drawn)}. Measured {days(drawn)}.",
-        f"Accuracy: {shorten(group.metric, 30)} on {shorten(group.dataset, 40)}, {images} images. "
-        f"Latency: median of {setup(group.batch, group.streams, group.threads)}, "
-        f"{window(group.window)}.",
+        f"Accuracy: {shorten(group.metric, 30)} on {shorten(group.dataset, 40)}, "
+        f"{count(group.images, 'image')}. Latency: median of {setup(group.conditions)}, "
+        f"{window(group.conditions.window)}.",
         ". ".join(notes) + ".",
     ]
 
 
-def setup(batch: int, streams: int, threads: int) -> str:
+def setup(how: Conditions) -> str:
     """Batch size, streams where there are several, and CPU threads where they are known."""
-    words = [f"batch {batch}"]
-    if streams > 1:
-        words.append(f"{streams} streams")
-    if threads:
-        words.append(count(threads, "thread") + (" each" if streams > 1 else ""))
+    words = [f"batch {how.batch}"]
+    if how.streams > 1:
+        words.append(f"{how.streams} streams")
+    if how.threads:
+        words.append(count(how.threads, "thread") + (" each" if how.streams > 1 else ""))
     return ", ".join(words)
 
 
@@ -115,13 +123,14 @@ def _shared(drawn: Sequence[Row]) -> list[str]:
 
 def labels(drawn: Sequence[Row]) -> list[str]:
     """A label for each point: what tells it from the others. The name, with source and weights
-    unless all points share them, with the target where colour and marker do not tell it, and how it
-    became int8 where there are several ways."""
+    unless all points share them, with the target where colour and marker do not tell it, how it
+    became int8 where there are several ways, and options of the runtime that differ."""
     sources = {row["source"] for row in drawn}
     tags = {row["weights"] for row in drawn}
     targets = {row["target"]: (row["runner"], row["precision"]) for row in drawn}
     looks = Counter(targets.values())
     several = many_recipes(drawn)
+    set_apart = differing_options(drawn)
     texts = []
     for row in drawn:
         text = one_line(row["model"])
@@ -134,20 +143,23 @@ def labels(drawn: Sequence[Row]) -> list[str]:
             text = f"{text} @ {shorten(one_line(row['target']), 24)}"
         if (full_name(row), row["target"]) in several:
             text = f"{text} {shorten(recipe(row), 24)}"
+        if chosen := set_apart(row):
+            text = f"{text} {shorten(chosen, 24)}"
         texts.append(text)
     return texts
 
 
 def file_names(groups: Sequence[Group]) -> list[str]:
     """A file name without ending for each chart: the hardware, and what else differs."""
+    flat = [{**asdict(group.conditions), **asdict(group)} for group in groups]
     differing = [
         key
-        for key in ("window", "batch", "streams", "threads", "metric", "dataset")
-        if len({getattr(group, key) for group in groups}) > 1
+        for key in ("window", "batch", "streams", "threads", "metric", "dataset", "images")
+        if len({values[key] for values in flat}) > 1
     ]
     names: list[str] = []
-    for group in groups:
-        values = [group.hardware, *(_part(key, getattr(group, key)) for key in differing)]
+    for found in flat:
+        values = [found["hardware"], *(_part(key, found[key]) for key in differing)]
         stem = "-".join(["frontier", *filter(None, map(_slug, values))])
         twins = sum(name == stem or name.startswith(f"{stem}--") for name in names)
         names.append(f"{stem}--{twins + 1}" if twins else stem)
@@ -163,7 +175,7 @@ def _slug(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shorten(text: str, length: int) -> str:

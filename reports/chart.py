@@ -42,6 +42,7 @@ _REMEDIES = {
     "without accuracy": "give `bench run` labelled images and trained weights",
     "invalid": "measure again while the machine is quiet",
     "failed": "mend what failed",
+    "without samples": "time it with `bench run`",
 }
 _METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
@@ -52,7 +53,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 class Chart:
     """One picture for each group: same hardware, window, batch, streams, threads, metric and
-    dataset."""
+    images."""
 
     formats = ("png", "svg", "pdf")
 

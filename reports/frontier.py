@@ -7,7 +7,7 @@ so that a chart and a table never mark different points.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Group:
-    """What two points must share to be compared. `hardware` is the observed one; `threads` is 0
+class Conditions:
+    """What two latencies must share to be compared. `hardware` is the observed one; `threads` is 0
     where the runtime states none."""
 
     hardware: str
@@ -25,9 +25,25 @@ class Group:
     batch: int
     streams: int
     threads: int
+
+    @classmethod
+    def of(cls, row: Row) -> Conditions:
+        """Those of a row with a latency, ours or another tool's."""
+        figures = row["latency"] or row["reported"]
+        inside = one_line(figures["window"])
+        return cls(hardware(row), inside, row["batch"], row["streams"], threads(row))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Group:
+    """What two points must share to be compared: the conditions of their latencies, and the images
+    of their accuracies, how many they are and the hash that they have (`subset`)."""
+
+    conditions: Conditions
     metric: str
     dataset: str
-    fingerprint: str
+    images: int
+    subset: str
 
 
 def hardware(row: Row) -> str:
@@ -52,7 +68,7 @@ def full_name(row: Row) -> str:
 
 def recipe(row: Row) -> str:
     """How it became int8, as `bench run --calibration` takes it; empty where it is not int8."""
-    made = row.get("calibration")
+    made = row["calibration"]
     return one_line(made["recipe"]) if made else ""
 
 
@@ -65,9 +81,27 @@ def many_recipes(rows: Iterable[Row]) -> set[tuple[str, str]]:
     kept = {
         (full_name(row), row["target"])
         for row in rows
-        if (row.get("calibration") or {}).get("kept")
+        if row["calibration"] and row["calibration"]["kept"]
     }
     return kept | {key for key, recipes in found.items() if len(recipes) > 1}
+
+
+def differing_options(rows: Iterable[Row]) -> Callable[[Row], str]:
+    """What tells the options of the runtime of a row, as `bench run -o` takes them, in so far as
+    rows of the same network (in full) on the same target differ in them; else nothing."""
+    found: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[full_name(row), row["target"]].append(row["options"])
+
+    def told(row: Row) -> str:
+        alike, mine = found[full_name(row), row["target"]], row["options"]
+        keys = sorted({key for options in alike for key in options})
+        differ = [
+            key for key in keys if any(options.get(key) != mine.get(key) for options in alike)
+        ]
+        return one_line(" ".join(f"{key}={mine[key]}" for key in differ if key in mine))
+
+    return told
 
 
 def one_line(text: object) -> str:
@@ -77,9 +111,11 @@ def one_line(text: object) -> str:
 
 
 def why_not_drawn(row: Row) -> str | None:
-    """One word why the row is no point of a chart, None when it is one."""
+    """In a word or two, why the row is no point of a chart; None when it is one."""
     if row["status"] != "ok":
         return "failed"
+    if row["reported"]:
+        return "without samples"
     latency = row["latency"]
     if row["verdict"] not in ("VALID", "NOISY") or not latency or not latency["p50_ms"] > 0:
         return "invalid"
@@ -89,27 +125,15 @@ def why_not_drawn(row: Row) -> str | None:
 def group_of(row: Row) -> Group:
     """The chart of a row that can be drawn."""
     accuracy = row["accuracy"]
-    return Group(
-        hardware(row),
-        one_line(row["latency"]["window"]),
-        row["batch"],
-        row["streams"],
-        threads(row),
-        one_line(accuracy["metric"]),
-        one_line(accuracy["dataset"]),
-        accuracy.get("fingerprint") or "",
-    )
+    metric, dataset = one_line(accuracy["metric"]), one_line(accuracy["dataset"])
+    return Group(Conditions.of(row), metric, dataset, accuracy["n"], accuracy["subset"])
 
 
 def identity(row: Row) -> tuple[Hashable, ...]:
-    """What a newer row of the same chart replaces."""
-    options = tuple(sorted((row.get("options") or {}).items()))
-    images = row["accuracy"]["n"] if row["accuracy"] else None
-    who = row.get("measured_by")
-    return (
-        *(row["model"], row["source"], row["weights"], row["target"]),
-        *(options, images, recipe(row), who),
-    )
+    """What a newer row replaces, where all else (`Group`, `Conditions`) is the same."""
+    options = tuple(sorted(row["options"].items()))
+    named = row["model"], row["source"], row["weights"], row["target"]
+    return *named, options, recipe(row), row["measured_by"]
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:
@@ -146,18 +170,18 @@ def undrawn(rows: Iterable[Row], group: Group, drawn: Sequence[Row]) -> dict[str
     """How many networks on targets are missing from a chart, by reason.
 
     A row counts when it could have stood there (same hardware, batch and streams; same window,
-    threads, metric and dataset where it got so far) and nothing of the same network and target
+    threads, metric and images where it got so far) and nothing of the same network and target
     stands there.
     """
+    where = group.conditions
 
     def could(row: Row) -> bool:
-        latency, accuracy = row["latency"], row["accuracy"]
-        got = {"hardware": hardware(row), "batch": row["batch"], "streams": row["streams"]}
-        if latency:
-            got |= {"window": one_line(latency["window"]), "threads": threads(row)}
-        if accuracy:
-            got |= {key: one_line(accuracy[key]) for key in ("metric", "dataset")}
-        return all(value == getattr(group, key) for key, value in got.items())
+        if row["latency"] and row["accuracy"]:
+            return group_of(row) == group
+        if row["latency"] or row["reported"]:
+            return Conditions.of(row) == where
+        asked = hardware(row), row["batch"], row["streams"]
+        return asked == (where.hardware, where.batch, where.streams)
 
     missing = [row for row in rows if why_not_drawn(row) and could(row)]
     counts: defaultdict[str, int] = defaultdict(int)

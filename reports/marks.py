@@ -56,7 +56,7 @@ def draw_axes(axes: Axes, group: Group, drawn: Sequence[Row]) -> None:
     axes.set_xticks(x.ticks, [f"{tick:.6g}" for tick in x.ticks])
     axes.set_yticks(y.ticks, [f"{tick:.6g}" for tick in y.ticks])
     axes.minorticks_off()
-    how = f"{setup(group.batch, group.streams, group.threads)}, window {shorten(group.window, 20)}"
+    how = f"{setup(group.conditions)}, window {shorten(group.conditions.window, 20)}"
     axes.set_xlabel(f"Latency, median (ms) · {how}", size=9.5, color=INK, labelpad=7)
     axes.set_ylabel(f"Accuracy, {shorten(group.metric, 30)} (%)", size=9.5, color=INK, labelpad=7)
     axes.tick_params(length=0, labelsize=9, labelcolor=INK, pad=6)

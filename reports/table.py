@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UsageError
 from reports.captions import days, runtimes, setup, window
 from reports.frontier import (
+    Conditions,
     by_latency,
+    differing_options,
     frontier_rows,
     full_name,
     groups,
@@ -22,11 +24,10 @@ from reports.frontier import (
     one_line,
     recipe,
     same_request,
-    threads,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from reports.frontier import Row
@@ -38,11 +39,11 @@ _COLUMNS = (
     *("fp32 % / drop:", "size MB:", "verdict"),
 )
 _NOTE = (
-    f"{_MARK} on the frontier: of the networks here with the same metric and data, none is at "
+    f"{_MARK} on the frontier: of the networks here with the same metric and images, none is at "
     "least as accurate and at most as slow, and better in one of the two. p50 is the median of one "
     "batch. fp32 is the exported network on the same images; drop is in points."
 )
-_TOLD = ("model", "target", "hardware", "p50 ms:", "inferences:", "batch:", "tool")
+_TOLD = ("model", "target", "hardware", "p50 ms:", "inferences:", "batch:", "streams:", "tool")
 _REPORTED = "Figures as another tool printed them: no samples, so no interval and no verdict."
 
 
@@ -72,36 +73,36 @@ class Table:
 def markdown(rows: Sequence[Row]) -> str:
     """The newest result of each network on each target, grouped by hardware, fast first; then what
     could not be measured."""
-    sections: defaultdict[tuple[tuple[str, str, str], tuple[int, int, int]], list[Row]] = (
-        defaultdict(list)
-    )
+    sections: defaultdict[tuple[Conditions, str], list[Row]] = defaultdict(list)
+    told: defaultdict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         if row["status"] == "ok" and row["latency"]:
-            where = (hardware(row), row["latency"]["window"], row.get("measured_by") or "bench")
-            how = (row["batch"], row["streams"], threads(row))
-            sections[where, how].append(row)
+            sections[Conditions.of(row), one_line(row["measured_by"])].append(row)
+        elif row["reported"]:
+            told[Conditions.of(row)].append(row)
     best = _on_frontier(rows)
     lines = ["# Results", ""]
-    for ((machine, inside, who), how), found in sorted(sections.items()):
+    for (how, who), found in sorted(sections.items()):
         shown = sorted(_current(found), key=lambda row: (_is_invalid(row), by_latency(row)))
-        several = many_recipes(shown)
+        ways = _Ways(shown)
         lines += [
-            f"## {_escaped(machine)}",
+            f"## {_escaped(how.hardware)}",
             "",
             _escaped(
-                f"Latency: {setup(*how)}, {window(one_line(inside))}. "
+                f"Latency: {setup(how)}, {window(how.window)}. "
                 f"Runtimes: {runtimes(shown)}. Measured {days(shown)}"
-                f"{'' if who == 'bench' else f' by {one_line(who)}'}."
+                f"{'' if who == 'bench' else f' by {who}'}."
             ),
             "",
-            *_table(_COLUMNS, [_cells(row, id(row) in best, several) for row in shown]),
+            *_table(_COLUMNS, [_cells(row, id(row) in best, ways.target(row)) for row in shown]),
             "",
         ]
     if sections:
         lines += [_NOTE, ""]
-    if told := [row for row in rows if row.get("reported")]:
+    if told:
+        shown = [row for _, alike in sorted(told.items()) for row in newest(alike)]
         lines += ["## Reported by other tools", "", _REPORTED, ""]
-        lines += [*_table(_TOLD, [_told(row) for row in newest(told)]), ""]
+        lines += [*_table(_TOLD, map(_told, shown)), ""]
     if missing := _not_measured(rows):
         cells = [
             [
@@ -120,8 +121,22 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _told(row: Row) -> list[str]:
     found = row["reported"]
-    p50, n, batch = f"{found['p50_ms']:g}", f"{found['n']:,}", str(row["batch"])
-    return [full_name(row), row["target"], hardware(row), p50, n, batch, row["measured_by"]]
+    what = [full_name(row), row["target"], hardware(row), f"{found['p50_ms']:g}", f"{found['n']:,}"]
+    return [*what, str(row["batch"]), str(row["streams"]), row["measured_by"]]
+
+
+class _Ways:
+    """Targets as they are told of some rows: with how it became int8 and with the options of the
+    runtime, where the same network ran on the same target in more ways than one."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._recipes = many_recipes(rows)
+        self._options = differing_options(rows)
+
+    def target(self, row: Row) -> str:
+        name = row["target"]
+        made = recipe(row) if (full_name(row), name) in self._recipes else ""
+        return " ".join(filter(None, [name, made, self._options(row)]))
 
 
 def _current(rows: Iterable[Row]) -> list[Row]:
@@ -130,7 +145,8 @@ def _current(rows: Iterable[Row]) -> list[Row]:
     kinds: defaultdict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
         accuracy = row["accuracy"] or {}
-        kinds[_is_invalid(row), accuracy.get("metric"), accuracy.get("dataset")].append(row)
+        images = tuple(accuracy.get(key) for key in ("metric", "dataset", "subset"))
+        kinds[_is_invalid(row), images].append(row)
     current = [row for kind in kinds.values() for row in newest(kind)]
     latest = {identity(row): row for row in newest(current)}
     return [row for row in current if not _is_invalid(row) or row is latest[identity(row)]]
@@ -145,7 +161,7 @@ def _is_invalid(row: Row) -> bool:
     return row["verdict"] not in ("VALID", "NOISY")
 
 
-def _cells(row: Row, best: bool, several: Container[tuple[str, str]]) -> list[str]:
+def _cells(row: Row, best: bool, target: str) -> list[str]:
     latency, accuracy = row["latency"], row["accuracy"]
     p50 = "invalid"  # not a number that somebody could quote
     if not _is_invalid(row):
@@ -159,13 +175,10 @@ def _cells(row: Row, best: bool, several: Container[tuple[str, str]]) -> list[st
             lost = accuracy["reference"] - accuracy["value"]
             drop = f"{accuracy['reference']:.2f} / {lost:.2f}"
     size = "" if row["artifact_mb"] is None else f"{row['artifact_mb']:.2f}"
-    verdict = row["verdict"] or "no verdict"
+    verdict = row["verdict"]
     if row["reasons"]:
         verdict += ": " + "; ".join(map(str, row["reasons"]))
     mark = _MARK if best else ""
-    target = row["target"]
-    if (full_name(row), target) in several:
-        target = f"{target} {recipe(row)}"
     return [mark, full_name(row), target, p50, value, images, data, drop, size, verdict]
 
 
@@ -181,19 +194,23 @@ def _decimals(value: float) -> int:
 
 
 def _not_measured(rows: Sequence[Row]) -> list[Row]:
-    """The newest failure of each network on each target and batch size, unless something newer of
-    the same succeeded."""
-    latest: dict[tuple[str, str, int], Row] = {}
+    """The newest failure of each job on each machine, unless the same succeeded there later."""
+
+    def job(row: Row) -> tuple[Any, ...]:
+        how = hardware(row), row["batch"], row["streams"], row["recipe"] or "", row["measured_by"]
+        return *how, sorted((key, str(value)) for key, value in row["options"].items())
+
+    latest: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: str(row["started_at"])):
         if row["status"] != "ok":
-            latest[full_name(row), row["target"], row["batch"]] = row
+            latest[repr((full_name(row), row["target"], *job(row)))] = row
     return [
         row
         for _, row in sorted(latest.items())
         if not any(
             other["status"] == "ok"
-            and other["batch"] == row["batch"]
             and other["started_at"] >= row["started_at"]
+            and job(other) == job(row)
             and same_request(row, other)
             for other in rows
         )
@@ -223,14 +240,15 @@ def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
         p50_low, p50_high = timed.get("ci95_ms") or (None, None)
         low, high = accuracy.get("ci95") or (None, None)
         failure, seen = row["failure"] or {}, row["environment"]
-        made = row.get("calibration") or {}
+        made, told = row["calibration"] or {}, row["reported"] or {}
         yield {
             **{key: row[key] for key in ("id", "started_at", "status", "verdict")},
             "on_frontier": id(row) in best,
             **{key: row[key] for key in ("model", "source", "weights", "target")},
             **{key: row[key] for key in ("hardware", "runner", "precision")},
-            **{key: row[key] for key in ("batch", "streams", "threads")},
-            "window": latency.get("window"),
+            **{key: row[key] for key in ("batch", "streams", "threads", "measured_by")},
+            "options": " ".join(f"{key}={value}" for key, value in sorted(row["options"].items())),
+            "window": (latency or told).get("window"),
             "p50_ms": timed.get("p50_ms"),
             "p50_low_ms": p50_low,
             "p50_high_ms": p50_high,
@@ -250,6 +268,8 @@ def _flat(rows: Sequence[Row]) -> Iterable[dict[str, object]]:
             "calibration_method": made.get("method"),
             "calibration_images": made.get("images"),
             "kept_layers": len(made["kept"]) if made else None,
+            "reported_p50_ms": told.get("p50_ms"),
+            "reported_inferences": told.get("n"),
             "reasons": "; ".join(map(str, row["reasons"])),
             **{f"failure_{key}": failure.get(key) for key in ("stage", "kind", "message")},
             **{key: seen[key] for key in ("cpu", "os", "python")},

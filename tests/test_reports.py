@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import itertools
 import math
@@ -18,18 +19,29 @@ from hypothesis import strategies as st
 
 from bench import reporting
 from bench.errors import Unavailable, UsageError
+from bench.public import to_public
 from reports import chart, scales
 from reports.captions import caption, file_names, labels, shorten
 from reports.chart import Chart
-from reports.frontier import frontier, frontier_rows, groups, same_request, undrawn
+from reports.frontier import (
+    frontier,
+    frontier_rows,
+    group_of,
+    groups,
+    same_request,
+    undrawn,
+)
 from reports.placement import Box, Wanted, place
 from reports.table import Table, markdown
+from tests.builders import ok
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.figure import Figure
 
+#: A row as `to_public` makes it, so that these here have its very keys.
+PUBLIC = to_public(ok())
 CPU = "Intel(R) Xeon(R) Processor @ 2.60GHz"
 TARGETS = ("cpu-ort-fp32", "cpu-ort-int8", "cpu-openvino-fp32", "cpu-openvino-bf16", "t-trt-fp16")
 HOSTILE = (
@@ -52,19 +64,8 @@ def row(
 ) -> dict[str, Any]:  # fmt: skip
     """A public row; `changed` may name a key of the row, its latency, accuracy or environment."""
     _, runner, precision = target.split("-")
-    accuracy = percent is not None and {
-        "task": "classification",
-        "metric": "top-1",
-        "value": percent,
-        "ci95": [max(percent - 1.5, 0), min(percent + 1.2, 100)],
-        "n": 1000,
-        "dataset": "digits",
-        "reference": percent + 0.25,
-        "agreement": 99.0,
-    }
-    made: dict[str, Any] = {
-        "id": "0123456789ab",
-        "status": "ok",
+    made = copy.deepcopy(PUBLIC)
+    made |= {
         "model": model,
         "source": "builtin",
         "weights": "v1",
@@ -72,47 +73,36 @@ def row(
         "hardware": f"{CPU}, 2 cores",
         "runner": runner,
         "precision": precision,
-        "batch": 1,
-        "streams": 1,
         "threads": 2,
-        "latency": {
-            "window": "device",
-            "p50_ms": ms,
-            "ci95_ms": [ms * 0.99, ms * 1.02],
-            "mean_ms": ms * 1.01,
-            "min_ms": ms * 0.9,
-            "p90_ms": ms * 1.2,
-            "p99_ms": None,
-            "max_ms": ms * 1.9,
-            "samples": 900,
-            "processes": 3,
-            "canary_ratio": None,
-        },
-        "throughput_ips": 1000 / ms,
-        "load_ms": 3.0,
-        "build_s": 1.5,
-        "first_ms": 2.0,
-        "peak_rss_mb": 80.0,
         "artifact_mb": 0.5,
-        "params_m": 0.1,
-        "gmacs": 0.01,
-        "accuracy": accuracy or None,
-        "verdict": "VALID",
-        "reasons": [],
-        "failure": None,
-        "environment": {
-            "hardware": f"{CPU}, 2 cores",
-            "cpu": CPU,
-            "gpus": [],
-            "os": "Linux 6.1",
-            "python": "3.11.7",
-            "versions": {"onnxruntime": "1.31.1", "openvino": "2026.4.1", "torch": "2.9"},
-            "flags": {},
-            "notes": [],
-        },
-        "artifacts": [],
+        "throughput_ips": 1000 / ms,
         "started_at": "2026-11-21T01:02:03.000+00:00",
     }
+    made["latency"] |= {
+        "p50_ms": ms,
+        "ci95_ms": [ms * 0.99, ms * 1.02],
+        "mean_ms": ms * 1.01,
+        "min_ms": ms * 0.9,
+        "p90_ms": ms * 1.2,
+        "max_ms": ms * 1.9,
+    }
+    made["environment"] |= {
+        "hardware": f"{CPU}, 2 cores",
+        "cpu": CPU,
+        "gpus": [],
+        "versions": {"onnxruntime": "1.31.1", "openvino": "2026.4.1", "torch": "2.9"},
+    }
+    if percent is None:
+        made["accuracy"] = None
+    else:
+        made["accuracy"] |= {
+            "metric": "top-1",
+            "value": percent,
+            "ci95": [max(percent - 1.5, 0), min(percent + 1.2, 100)],
+            "n": 1000,
+            "dataset": "digits",
+            "reference": percent + 0.25,
+        }
     places = [made, made["latency"], made["accuracy"] or {}, made["environment"]]
     for key, value in changed.items():
         next(place for place in places if key in place)[key] = value
@@ -236,6 +226,8 @@ def test_only_measured_rows_are_drawn() -> None:
         {"threads": 1},
         {"metric": "top-5"},
         {"dataset": "other"},
+        {"n": 100},
+        {"subset": "others of as many"},
     ],
 )
 def test_what_differs_is_never_in_one_chart(changed: dict[str, Any], tmp_path: Path) -> None:
@@ -250,6 +242,52 @@ def test_newest_row_counts_whatever_the_order() -> None:
     old, new = row(ms=1.0, started_at="2026-11-20"), row(ms=2.0, started_at="2026-11-21")
     for rows in ([old, new], [new, old]):
         assert list(groups(rows).values()) == [[new]]
+
+
+def test_the_same_images_are_one_chart_wherever_and_whenever_they_were_copied() -> None:
+    old = row(ms=1.0, started_at="2026-11-20")
+    new = row(ms=2.0, fingerprint="files with other times of change")
+    assert list(groups([old, new]).values()) == [[new]]
+
+
+def told_by_another_tool(n: int = 100, **changed: Any) -> dict[str, Any]:
+    """A row of another tool that keeps no samples."""
+    figures = {"window": "device", "n": n, "p50_ms": 3.5, "resolution_ms": 0.01}
+    nothing = dict.fromkeys(("latency", "accuracy", "verdict", "throughput_ips"))
+    found = {"reported": figures, "measured_by": "benchmark_app 2026.4", **changed}
+    return {**row(), **nothing, **found}
+
+
+def test_what_another_tool_reports_stays_beside_what_it_reports_elsewhere(tmp_path: Path) -> None:
+    rows = [told_by_another_tool(101), told_by_another_tool(102, batch=8)]
+    rows += [told_by_another_tool(103, streams=2), told_by_another_tool(104, hardware="Xeon")]
+    rows += [told_by_another_tool(105, started_at="2026-11-22")]  # replaces the first
+    section = markdown(rows).partition("## Reported by other tools")[2]
+    told = [cells(line)[4] for line in section.splitlines() if "builtin:net" in line]
+    assert sorted(told) == ["102", "103", "104", "105"]
+    with pytest.raises(UsageError, match="5 without samples"):
+        Chart().render(rows, tmp_path, "png")
+    assert list(undrawn([*rows, drawn := row("b")], group_of(drawn), [drawn])) == [
+        "without samples"
+    ]
+
+
+def test_options_of_the_runtime_that_differ_are_told() -> None:
+    rows = [row(options={"hint": "a", "n": 1}), row(options={"hint": "b", "n": 1}), row("other")]
+    assert labels(rows) == ["net hint=a", "net hint=b", "other"]
+    assert "cpu-ort-fp32 hint=b" in markdown(rows)
+    assert "n=1" not in markdown(rows)
+
+
+def test_a_failure_is_hidden_by_the_same_job_on_the_same_machine_alone() -> None:
+    bad = failed(started_at="2026-11-20")
+    others: list[dict[str, Any]] = [
+        *({"hardware": "a server"}, {"streams": 2}, {"batch": 8}),
+        *({"recipe": "minmax"}, {"measured_by": "trtexec 10"}, {"options": {"a": 1}}),
+    ]
+    for changed in others:
+        assert "the compiler" in markdown([row(**changed), bad]), changed
+    assert "the compiler" not in markdown([row(), bad])
 
 
 def test_a_later_failure_does_not_hide_a_point_and_a_later_success_hides_the_failure() -> None:
@@ -480,6 +518,17 @@ def test_chart_without_matplotlib_says_how_to_get_it(
         Chart().render([row()], tmp_path, "png")
 
 
+def test_without_matplotlib_there_is_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    written, left_out = reporting.write([row()], tmp_path, None)
+    assert {path.name for path in written} == {"results.md", "results.csv"}
+    assert ["png", "svg", "pdf"] in left_out.values()
+    with pytest.raises(Unavailable):
+        reporting.write([row()], tmp_path, ["png"])
+
+
 def test_importing_the_reports_imports_no_matplotlib() -> None:
     code = "import sys, reports.chart, reports.table; sys.exit('matplotlib' in sys.modules)"
     root = Path(__file__).parent.parent
@@ -601,3 +650,9 @@ def test_csv_has_a_row_a_result(tmp_path: Path) -> None:
     by_model = {it["verdict"]: it for it in read}
     assert by_model["INVALID"]["p50_ms"] == ""
     assert by_model[""]["failure_message"] == "the compiler | died"
+    assert {it["measured_by"] for it in read} == {"bench"}
+    [path] = Table().render([told_by_another_tool(options={"a": 1})], tmp_path, "csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        (told,) = csv.DictReader(file)
+    assert (told["measured_by"], told["options"]) == ("benchmark_app 2026.4", "a=1")
+    assert (told["p50_ms"], told["reported_p50_ms"], told["window"]) == ("", "3.5", "device")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.gate.judge import Outcome
-    from bench.records import Job, Recipe
+    from bench.records import Job
 
 #: Outcomes that JUnit calls a failure, and those it calls an error.
 _FAILURES = {"REGRESSED", "ACCURACY"}
@@ -34,7 +34,7 @@ def to_public(outcome: Outcome) -> dict[str, Any]:
     return {
         "model": outcome.job.model,
         "target": outcome.job.target.name,
-        "recipe": _recipe(outcome.job.recipe),
+        "recipe": recipes.asked(outcome.job.recipe),
         "status": outcome.status,
         "ratio": outcome.ratio,
         "p50_ms": latency["p50_ms"] if latency else None,
@@ -74,19 +74,12 @@ def _ways(job: Job) -> tuple[str, ...]:
     """How a model is measured on a target, in words."""
     how = job.procedure
     return (
-        _recipe(job.recipe) or "calibration default",
+        recipes.asked(job.recipe) or "calibration default",
         f"batch {how.batch}",
         f"streams {how.streams}",
         f"window {how.window}",
         f"threads {how.threads or 'default'}",
     )
-
-
-def _recipe(recipe: Recipe) -> str | None:
-    """How int8 is to be made, as the matrix has it; None where it says nothing."""
-    if recipe.method is None:
-        return None if recipe.images is None else str(recipe.images)
-    return recipe.method if recipe.images is None else recipes.written(recipe)
 
 
 def change(outcome: Outcome) -> str:
