@@ -116,6 +116,12 @@ def _result(path: Path, number: int, line: bytes) -> Result:
         result = decode(parsed["record"])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise UsageError(f"{path}, line {number}: {error}; nothing was imported") from error
+    try:
+        to_public(result)
+    except (ArithmeticError, LookupError, ValueError) as error:  # no samples; some of 0 ns
+        raise UsageError(
+            f"{path}, line {number}: its samples cannot be read ({error}); nothing was imported"
+        ) from error
     if parsed.get("id") not in (None, result_id(result)):
         raise UsageError(
             f"{path}, line {number}: the record does not hash to its id {parsed['id']!r}, so it "

@@ -19,7 +19,7 @@ AGX_XAVIER = ("Xavier", "7.2", 8)
 _LOG = """\
 &&&& RUNNING TensorRT.trtexec [TensorRT v{number}] # trtexec {command}
 {stamp} [I] === Model Options ===
-{stamp} [I] Format: ONNX
+{stamp} [I] Format: {form}
 {stamp} [I] Model: net.onnx
 {stamp} [I] === Build Options ===
 {stamp} [I] Precision: {precision}
@@ -100,6 +100,7 @@ def trtexec(
         "precision": "FP32+FP16",
         "engine": "",
         "dla": "",
+        "form": "ONNX",
         "batch": "Explicit",
         "streams": 1,
         "transfers": "Enabled",

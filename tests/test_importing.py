@@ -523,6 +523,61 @@ def test_csv(bench: Any, bring: Any, tmp_path: Path) -> None:
     assert [len(run.blocks_ns) for run in result.measurement.processes] == [4, 4]
 
 
+def test_csv_of_one_column_of_latencies(bench: Any, bring: Any, tmp_path: Path) -> None:
+    """Without blocks it is cut into stretches of a tenth of a second: the extremes of single calls
+    are not what the median is sure to."""
+    path = tmp_path / "samples.csv"
+    lines = [f"{1 + i % 7 / 100 + (i % 50 == 0)},device,mytool,AMD EPYC\n" for i in range(1000)]
+    path.write_text("latency_ms,window,tool,hardware\n" + "".join(lines))
+    assert bring("csv", path, None, "cpu-ort-fp32", "--batch", "8").status == 0
+    (row,) = rows(bench)
+    assert row["verdict"] == "NOISY"
+    assert row["batch"] == 8, "the file says nothing of it"
+    (result,) = Store().read()
+    assert result.measurement is not None
+    (blocks,) = (run.blocks_ns for run in result.measurement.processes)
+    assert len(blocks) == 11
+    assert sum(map(len, blocks)) == 1000
+
+
+def test_blocks_of_a_csv_may_take_turns(bench: Any, bring: Any, tmp_path: Path) -> None:
+    path = tmp_path / "samples.csv"
+    path.write_text(CSV + "".join(f"{1000 + i},device,t,h,1,{i % 2}\n" for i in range(40)))
+    assert bring("csv", path, None, "cpu-ort-fp32").status == 0
+    (result,) = Store().read()
+    assert result.measurement is not None
+    assert [len(block) for block in result.measurement.processes[0].blocks_ns] == [20, 20]
+
+
+def test_hardware_that_was_mistyped_is_corrected(bench: Any, bring: Any, tmp_path: Path) -> None:
+    pair = files.benchmark_app(tmp_path)
+    for name in ("Intel Xeon Gold 6320", "Intel Xeon Gold 6230", "Intel Xeon Gold 6230"):
+        assert bring("benchmark_app", *pair, "cpu-openvino-fp32", "--hardware", name).status == 0
+    assert [row["hardware"] for row in rows(bench)] == [
+        "Intel Xeon Gold 6320",
+        "Intel Xeon Gold 6230",
+    ]
+
+
+def test_a_dot_in_the_name_of_a_hub_is_no_tag(bench: Any, tmp_path: Path) -> None:
+    json_file, log = files.trtexec(tmp_path)
+    name = "hf:google/mobilenet_v2_1.0_224"
+    assert bench(
+        *("import", json_file, "--from", "trtexec", "--log", log, "-t", "t4-fp16", "-m", name)
+    ).status == 0  # fmt: skip
+    (row,) = rows(bench)
+    assert (row["model"], row["weights"]) == ("google/mobilenet_v2_1.0_224", "unstated")
+
+
+@pytest.mark.parametrize("form", ["Caffe", "UFF"])
+def test_the_inputs_of_caffe_and_uff_have_no_batch(
+    bench: Any, bring: Any, tmp_path: Path, form: str
+) -> None:
+    pair = files.trtexec(tmp_path, form=form, batch=1, shape="3x224x224")
+    assert bring("trtexec", *pair, "t4-fp16").status == 0
+    assert rows(bench)[0]["batch"] == 1
+
+
 def test_csv_says_when_it_was(bench: Any, bring: Any, tmp_path: Path) -> None:
     path = tmp_path / "samples.csv"
     path.write_text(
@@ -551,6 +606,7 @@ def test_csv_says_when_it_was(bench: Any, bring: Any, tmp_path: Path) -> None:
         (CSV + "5,e2e,t,h,1,1\n", "neither device nor io"),
         (CSV + "5,,t,h,1,1\n", "--window"),
         (CSV + "5,device,,h,1,1\n", "which tool"),
+        (CSV + "5,device,bench,h,1,1\n", "bench export"),
         (CSV + "5,device,t,,1,1\n", "--hardware"),
         (CSV + "5,device,t,h,1,1\n5,device,u,h,1,1\n", "tool differs"),
         (CSV.replace("block", "batch") + "5,device,t,h,1,0\n", "no count"),

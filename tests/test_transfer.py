@@ -137,9 +137,25 @@ def of_a_newer_version(line: str) -> str:
     return json.dumps(row)
 
 
+def without_samples(line: str) -> str:
+    """As no result of ours is; without an id nothing tells that it was changed."""
+    row = json.loads(line)
+    row["record"]["measurement"]["processes"] = []
+    return json.dumps({"record": row["record"]})
+
+
+def of_no_time(line: str) -> str:
+    row = json.loads(line)
+    for run in row["record"]["measurement"]["processes"]:
+        run["blocks_ns"] = [[0]]
+    return json.dumps({"record": row["record"]})
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (without_samples, "samples"),
+        (of_no_time, "samples"),
         (faster, "changed after it was exported"),
         (renamed, "000000000000"),
         (shortened, ""),

@@ -7,14 +7,14 @@ tool keeps no samples, no interval and no verdict (`bench.records.Reported`).
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import targets
 from bench.cache import sha256_of
 from bench.errors import Unavailable, UsageError
 from bench.importing import columns, foreign, openvino_app, trtexec
-from bench.modelref import ModelRef
+from bench.modelref import ZOOS, ModelRef
+from bench.paths import expanded
 from bench.records import (
     Environment,
     Job,
@@ -55,14 +55,15 @@ def read(source: str, asked: Asked, model: str, target: str, cache: Cache) -> Re
 
 
 def add(result: Result, store: Store) -> bool:
-    """Keep the result, unless these very files are in the store as the same job; whether it is
-    new."""
-    twins = store.read(model=result.job.model, target=result.job.target.name)
+    """Keep the result, unless these very files are in the store as the same job on the same
+    hardware; whether it is new."""
+    twins = store.read(model=result.job.model, targets=[result.job.target.name])
     if any(
         other.provenance
         and result.provenance
         and other.provenance.sha256 == result.provenance.sha256
         and other.job.procedure == result.job.procedure
+        and other.environment.hardware == result.environment.hardware  # a person may have said it
         for other in twins
     ):
         return False
@@ -90,14 +91,15 @@ def _resolved(model: str, cache: Cache) -> str:
 
 
 def _model(name: str) -> Model:
-    """What the name alone tells: the weights that ran are the tag's, the file's, or not stated."""
+    """What the name alone tells: the weights that ran are the tag's, the file's, or not stated.
+    Only the zoos' names have tags; a dot in another name is a part of it."""
     ref = ModelRef.parse(name)
     if ref.source == "onnx":
-        path = Path(ref.name).expanduser()
+        path = expanded(ref.name)
         return Model(name, "onnx", f"{path.name}#{sha256_of([path])[:12]}", None, ())
-    bare, _, tag = ref.name.partition(".")
-    if ref.source == "py":
-        bare, tag = ref.name, "factory"
+    bare, tag = ref.name, "factory" if ref.source == "py" else ""
+    if ref.source in ZOOS:
+        bare, _, tag = ref.name.partition(".")
     return Model(bare, ref.source or "", tag or "unstated", None, ())
 
 
@@ -134,7 +136,7 @@ def _result(found: Foreign, asked: Asked, model: str, target: Target) -> Result:
             versions=found.versions,
             flags=found.flags,
         ),
-        model=replace(_model(model), notes=()),
+        model=_model(model),
         measurement=Measurement(found.window, runs, "cap", wall) if runs else None,
         notes=found.notes,
         provenance=Provenance(

@@ -5,7 +5,8 @@
     tool                                    who measured
     hardware                                on what, as it calls itself
     version, batch, streams, threads        of the tool; 1, 1 and unknown where absent
-    process, block                          groups of samples that belong together
+    process, block                          groups of samples that belong together; blocks of 0.1 s
+                                            where absent
     started_at                              ISO 8601; else when the file was written
 
 All but latency, process and block say the same in every row. Other columns are refused: one that
@@ -16,13 +17,14 @@ from __future__ import annotations
 
 import csv
 from datetime import datetime, timezone
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 from bench import targets
 from bench.errors import UsageError, unknown
 from bench.importing import foreign
 from bench.importing.foreign import Asked, Foreign
+from bench.records import Procedure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,7 @@ _CONSTANT = {
     *("batch", "streams", "threads", "started_at"),
 }
 _COLUMNS = {*_UNITS, *_CONSTANT, "process", "block"}
+_BLOCK_NS = Procedure().block_seconds * 1e9
 _HOW = "docs/importing.md lists the columns"
 
 
@@ -56,15 +59,20 @@ def read(asked: Asked, target: Target) -> Foreign:
     tool = said["tool"]
     if tool is None:
         raise UsageError(f"{asked.file} does not say which tool measured: {_HOW}")
+    if tool == "bench":  # it would pass for a measurement of our own
+        raise UsageError(
+            f"{asked.file}: tool is 'bench': import what `bench export` writes instead"
+        )
     threads = _count(asked.file, "threads", said["threads"])
+    batch = _count(asked.file, "batch", said["batch"])
+    if batch is None and asked.batch is None:
+        batch = 1
     return Foreign(
         tool=tool,
         version=said["version"],
         hardware=hardware,
         window=window,
-        batch=foreign.agreed(
-            asked.batch, _count(asked.file, "batch", said["batch"] or "1"), "--batch", asked.file
-        ),
+        batch=foreign.agreed(asked.batch, batch, "--batch", asked.file),
         streams=_count(asked.file, "streams", said["streams"]) or 1,
         threads=threads,
         started_at=_moment(asked.file, said["started_at"]),
@@ -123,8 +131,10 @@ def _count(path: Path, key: str, value: str | None) -> int | None:
 def _grouped(
     path: Path, rows: list[dict[str, str]], unit: str
 ) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """The samples by process and block, both in the order in which they come first."""
-    found: dict[str, list[tuple[str, int]]] = {}
+    """The samples by process and block, both in the order in which they come first. Where the file
+    has no blocks, stretches of as long as our own take: one block would say nothing of how the
+    latency wandered."""
+    found: dict[str, dict[str, list[int]]] = {}
     for number, row in enumerate(rows, 2):
         where = f"{path}, line {number}: {unit}"
         try:
@@ -132,13 +142,19 @@ def _grouped(
         except ValueError as error:
             raise UsageError(f"{where} is {row[unit][:40]!r}, and not a time") from error
         sample = foreign.ns(value, _UNITS[unit], where)
-        found.setdefault(row.get("process", ""), []).append((row.get("block", ""), sample))
-    return tuple(
-        tuple(
-            tuple(ns for _, ns in block) for _, block in groupby(samples, key=lambda each: each[0])
-        )
-        for samples in found.values()
-    )
+        blocks = found.setdefault(row.get("process", ""), {})
+        blocks.setdefault(row.get("block", ""), []).append(sample)
+    if "block" not in rows[0]:
+        return tuple(_stretches(samples) for [samples] in map(dict.values, found.values()))
+    return tuple(tuple(map(tuple, blocks.values())) for blocks in found.values())
+
+
+def _stretches(samples: list[int]) -> tuple[tuple[int, ...], ...]:
+    """The samples in blocks of `_BLOCK_NS`, one after the other; the last may be shorter."""
+    ends = accumulate(samples)
+    numbered = [(int((end - ns) // _BLOCK_NS), ns) for end, ns in zip(ends, samples, strict=True)]
+    blocks = groupby(numbered, key=lambda each: each[0])
+    return tuple(tuple(ns for _, ns in block) for _, block in blocks)
 
 
 def _moment(path: Path, text: str | None) -> str:

@@ -7,7 +7,6 @@ in the log alone: left to itself, the CPU plug-in runs fp32 models in bf16 where
 
 from __future__ import annotations
 
-import csv
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -104,11 +103,12 @@ def _report(path: Path) -> dict[str, dict[str, Any]]:
         parts = foreign.json(path, what)
     else:
         section = ""
-        for row in csv.reader(text.splitlines(), delimiter=";", quoting=csv.QUOTE_NONE):
-            if len(row) == 1:
-                section = _HEADINGS.get(row[0].strip(), section)
-            elif len(row) >= 2 and section:
-                parts.setdefault(section, {})[row[0]] = ";".join(row[1:])
+        for line in text.splitlines():
+            key, semicolon, value = line.partition(";")
+            if not semicolon:
+                section = _HEADINGS.get(key.strip(), section)
+            elif section:
+                parts.setdefault(section, {})[key] = value
     if not all(isinstance(parts.get(key), dict) for key in _HEADINGS.values()):
         raise UsageError(f"{path} is no {what}: it lacks {' or '.join(_HEADINGS)}")
     for key in _HEADINGS.values():  # JSON can escape what a terminal would obey

@@ -151,7 +151,7 @@ def _parsed(path: Path, text: str) -> Log:
         cuda_graph=enabled("CUDA Graph") and not any(_NO_GRAPH in each for each in warnings),
         spin_wait=enabled("Spin-wait"),
         streams=count(options, "Inference Streams", "Streams"),
-        batch=_batch(path, of(options, "Batch"), inputs),
+        batch=_batch(path, of(options, "Batch"), said.get("Model Options", {}), inputs),
         inputs=inputs,
         precision=None if build.get("Load engine") or "FP" not in precision else precision,
         tf32="TF32 is enabled by default" in text and "--noTF32" not in _command(plain),
@@ -167,9 +167,11 @@ def _parsed(path: Path, text: str) -> Log:
     )
 
 
-def _batch(path: Path, said: str, inputs: dict[str, tuple[int, ...]]) -> int:
-    """The batch that was run: that of an implicit-batch engine, else the inputs' first size."""
-    if (implicit := foreign.count(said) or 0) > 1:
+def _batch(path: Path, said: str, model: dict[str, str], inputs: dict[str, tuple[int, ...]]) -> int:
+    """The batch that was run: that of an implicit-batch engine, whose inputs are those of one image
+    (all that was read from Caffe or UFF), else the inputs' first size."""
+    implicit = foreign.count(said) or 0
+    if implicit > 1 or (implicit and model.get("Format") in ("Caffe", "UFF")):
         return implicit
     sizes = {shape[0] for shape in inputs.values()}
     if len(sizes) != 1 or not min(sizes):
