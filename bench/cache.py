@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from bench.errors import BenchError, StageError
+from bench.paths import expanded
 from bench.records import Artifact
 
 if TYPE_CHECKING:
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: The stage of artifacts that baselines need, whatever becomes of the files that they were.
+KEPT = "kept"
+
 
 def default_root() -> Path:
     """`BENCH_CACHE`, or the user's cache directory."""
     import platformdirs
 
     named = os.environ.get("BENCH_CACHE")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("bench")
+    return expanded(named) if named else platformdirs.user_cache_path("bench")
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -139,12 +143,12 @@ class Cache:
         # Entries of the cache are replaced, never written to, so that a second name is enough.
         within = Path(value.path).is_relative_to(self.root.resolve())
         hold = _link if within else shutil.copyfile
-        self.get_or_make("kept", value.sha256, Artifact, lambda to: _copied(value, to, hold))
+        self.get_or_make(KEPT, value.sha256, Artifact, lambda to: _copied(value, to, hold))
         return True
 
     def kept(self, value: Artifact) -> Artifact | None:
         """An artifact where it was made, or the copy that was kept of it; None when it is gone."""
-        return value if _intact(value) else self.get("kept", value.sha256, Artifact)
+        return value if _intact(value) else self.get(KEPT, value.sha256, Artifact)
 
     def size(self) -> dict[str, tuple[int, int]]:
         """For each stage that has entries: how many, and their bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from bench.timing import Deadline
 if TYPE_CHECKING:
     from bench.cache import Cache
     from bench.contracts import Outline
-    from bench.records import Facts, Model
+    from bench.records import Facts, Model, Result
     from bench.store import Store
 
 #: Seconds that describing may take, and exporting where it is asked.
@@ -43,7 +44,7 @@ def draw(text: str, cache: Cache, store: Store, *, count: bool = False) -> dict[
     architecture = _architecture(ref, every)
     start = f"{architecture}."
     tags = [each.removeprefix(start) for each in every if each.startswith(start)]
-    results = _results(ref, architecture, store)
+    results = _results(ref, architecture, model.weights, store)
     if facts is None:
         facts = next((each.facts for each in reversed(results) if each.facts), None)
     if facts is None and (count or ref.source == "onnx"):
@@ -88,15 +89,15 @@ def _architecture(ref: ModelRef, every: list[str]) -> str:
     return start if start in every else ref.name
 
 
-def _results(ref: ModelRef, architecture: str, store: Store) -> list[Any]:
-    """Of these weights, where a tag was asked for; else of all weights of the architecture."""
+def _results(ref: ModelRef, architecture: str, weights: str, store: Store) -> list[Result]:
+    """Of these weights, where a tag was asked for; else of all weights of the architecture. Of a
+    file or a folder, whose name may have meant something else once, those of its very content."""
     if ref.source == "onnx":
-        return store.read(model=ref.name)
-    asked = store.of_architecture(str(replace(ref, name=architecture)))
-    tag = ref.name[len(architecture) + 1 :]
-    return [
-        each for each in asked if not tag or (each.model is not None and each.model.weights == tag)
-    ]
+        asked, only = store.read(file=Path(ref.name).name), weights
+    else:
+        asked = store.of_architecture(str(replace(ref, name=architecture)))
+        only = weights if ref.is_folder else ref.name[len(architecture) + 1 :]
+    return [each for each in asked if not only or (each.model and each.model.weights == only)]
 
 
 def _lack(ref: ModelRef, cache: Cache) -> str:
@@ -111,19 +112,24 @@ def _lack(ref: ModelRef, cache: Cache) -> str:
 
 
 def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The newest good result of each kind, the fastest first."""
+    """The newest good result of each kind (an INVALID one where there is none), fast first."""
+    measured = [row for row in rows if row["status"] == "ok" and row["latency"]]
+    same = ("weights", "target", "hardware", "batch", "streams", "threads", "options")
     newest = {
-        (row["weights"], row["target"], row["hardware"], row["batch"], row["streams"]): row
-        for row in rows
-        if row["latency"]
+        str((*(row[key] for key in same), row["latency"]["window"], row["measured_by"])): row
+        for row in sorted(measured, key=lambda row: row["verdict"] != "INVALID")
     }
     return sorted(newest.values(), key=lambda row: row["latency"]["p50_ms"] / row["batch"])
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    kept = ("id", "started_at", "weights", "target", "hardware", "batch", "streams", "verdict")
+    kept = (
+        *("id", "started_at", "weights", "target", "hardware", "batch", "streams", "threads"),
+        *("options", "measured_by", "verdict"),
+    )
     return {
         **{key: row[key] for key in kept},
+        "window": row["latency"]["window"],
         "p50_ms": row["latency"]["p50_ms"],
         "accuracy": row["accuracy"],
     }

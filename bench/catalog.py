@@ -15,6 +15,7 @@ from bench.errors import BenchError, Unavailable, UsageError, close, unknown
 from bench.launch import ChildError, call
 from bench.messages import Describe, Described, Names
 from bench.modelref import ZOOS, ModelRef
+from bench.paths import expanded
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[str]]
             continue
         try:
             every = names(source, cache)
-        except Unavailable as refusal:
+        except BenchError as refusal:  # of one source; the others can be listed
             problems.append(str(refusal))
             continue
         for name in every:
@@ -208,7 +209,7 @@ def _among(name: str, every: list[str]) -> list[str]:
 
 
 def _files(name: str) -> list[str]:
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not name.isprintable():  # a surrogate, which JSON cannot hold, or a control character
         raise UsageError(f"{name!r}: the name of the file cannot be printed; rename it")
     if path.is_file():

@@ -43,10 +43,16 @@ def latency(row: Row) -> tuple[str, str]:
 
 
 def median(row: Row) -> str:
-    """The measured one, or, marked, what another tool says and kept no samples of."""
-    if row["latency"]:
-        return latency(row)[0]
-    return f"({number(row['reported']['p50_ms'])})" if row["reported"] else "failed"
+    """The measured one, or, marked, what another tool says and kept no samples of. What failed or
+    is INVALID is no number that somebody could quote."""
+    if row["status"] != "ok":
+        return "failed"
+    if row["reported"]:
+        return f"({number(row['reported']['p50_ms'])})"
+    if row["verdict"] == "INVALID":
+        return "invalid"
+    window = row["latency"]["window"]
+    return latency(row)[0] + ("" if window == "device" else f" {window}")
 
 
 def slowest(row: Row) -> str:

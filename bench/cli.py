@@ -71,8 +71,6 @@ def main() -> None:
     debug.wanted = len(arguments) < len(sys.argv) - 1
     try:
         app(arguments, prog_name="bench")
-    except BrokenPipeError:  # `bench list models | head`
-        sys.stderr.close()
     except BenchError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:

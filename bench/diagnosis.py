@@ -41,7 +41,7 @@ def examine(cache: Path) -> dict[str, Any]:
             "system": here.os,
             "python": platform.python_version(),
             "bench": __version__,
-            "store": store.default_url(),
+            "store": store.shown(store.default_url()),
             "cache": str(cache),
         },
         "runners": [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import catalog, plugins
 from bench.contracts import Indexed, Outline
-from bench.errors import Unavailable
+from bench.errors import BenchError
 from bench.messages import Outlines
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def find(wanted: Wanted, cache: Cache) -> Findings:
             continue
         try:
             every = outlines(source, cache)
-        except Unavailable as refusal:
+        except BenchError as refusal:  # of one source; the others can be asked
             problems[source] = str(refusal)
             continue
         for outline in every:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+from bench.paths import expanded
 
 #: Sources in which a bare name is looked up, in this order.
 ZOOS = ("timm", "torchvision")
@@ -30,7 +31,7 @@ class ModelRef:
     @property
     def is_folder(self) -> bool:
         """Whether the name is that of a folder here, whose content may change."""
-        return self.source not in ZOOS and Path(self.name).expanduser().is_dir()
+        return self.source not in ZOOS and expanded(self.name).is_dir()
 
     def __str__(self) -> str:
         return f"{self.source}:{self.name}" if self.source else self.name

@@ -74,9 +74,8 @@ def card(drawn: Row) -> None:
                     row["id"],
                     row["started_at"][5:10],
                     *([row["weights"]] if several else []),
-                    row["target"]
-                    + (f", batch {cells.batch(row)}" if cells.batch(row) != "1" else ""),
-                    number(row["p50_ms"]),
+                    _how(row),
+                    "invalid" if row["verdict"] == "INVALID" else number(row["p50_ms"]),
                     cells.accuracy(row),
                     row["verdict"],
                 ]
@@ -88,6 +87,19 @@ def card(drawn: Row) -> None:
     sys.stdout.flush()
     if not rows:
         say(f"nothing is measured yet: bench run -m {drawn['model']} -t TARGET")
+
+
+def _how(row: Row) -> str:
+    """The target, and what is not usual about how it was measured on it."""
+    batch = cells.batch(row)
+    return ", ".join(
+        [
+            row["target"],
+            *([f"batch {batch}"] if batch != "1" else []),
+            *([f"window {row['window']}"] if row["window"] != "device" else []),
+            *([f"by {row['measured_by']}"] if row["measured_by"] != "bench" else []),
+        ]
+    )
 
 
 def _card_lines(drawn: Row) -> Iterator[list[str]]:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from bench.errors import StoreError, UsageError, unknown
+from bench.paths import expanded
 from bench.public import encode, result_id
 from bench.records import SCHEMA, Result
 
@@ -64,6 +65,11 @@ def default_url() -> str:
     return os.environ.get("BENCH_STORE") or str(platformdirs.user_data_path("bench") / "results.db")
 
 
+def shown(where: str) -> str:
+    """The name of a store as it may be printed: a URL without its password."""
+    return re.sub("://[^/]*@", "://***@", where)
+
+
 class Store:
     """Results in a database. `where` is an SQLAlchemy URL or the path of a SQLite file."""
 
@@ -73,7 +79,7 @@ class Store:
             if "://" in where:
                 url = sa.make_url(where)
             else:  # a path is no URL: "?" and "%" are letters
-                url = sa.URL.create("sqlite", database=str(Path(where).expanduser()))
+                url = sa.URL.create("sqlite", database=str(expanded(where)))
             self.name = url.render_as_string(hide_password=True)
             if url.get_backend_name() == "sqlite":
                 self.name = url.database or ":memory:"
@@ -81,9 +87,10 @@ class Store:
                     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(url)
         except (SQLAlchemyError, ImportError, ValueError) as error:
-            where = re.sub("://[^/]*@", "://***@", where)
             reason = str(error).partition("\n")[0]
-            raise UsageError(f"{where!r} is not a store that can be opened: {reason}") from error
+            raise UsageError(
+                f"{shown(where)!r} is not a store that can be opened: {reason}"
+            ) from error
         except OSError as error:
             raise StoreError(f"the store {where} cannot be made: {error}") from error
         with self._open() as connection:
@@ -128,7 +135,9 @@ class Store:
         with self._open() as connection:
             if not self._has(connection, name):
                 try:
-                    connection.execute(_results.insert().values(row))
+                    # Without a savepoint some databases give up the whole transaction.
+                    with connection.begin_nested():
+                        connection.execute(_results.insert().values(row))
                 except IntegrityError:  # another process was first with the same result
                     if not self._has(connection, name):
                         raise
@@ -139,11 +148,11 @@ class Store:
         *,
         model: str | None = None,
         file: str | None = None,
-        target: str | None = None,
+        targets: Iterable[str] | None = None,
         newest: int | None = None,
     ) -> list[Result]:
         """Results, oldest first; only those of a model as it was asked for, or of a file of that
-        name in whatever folder; only those of a target, only the newest few."""
+        name in whatever folder; only those of some targets, only the newest few."""
         query = sa.select(_results.c.id, _results.c.record).order_by(
             _results.c.started_at.desc(), _results.c.id
         )
@@ -151,11 +160,16 @@ class Store:
             query = query.where(_results.c.model == model)
         if file is not None:
             query = query.where(_results.c.model.endswith(file, autoescape=True))
-        if target is not None:
-            query = query.where(_results.c.target == target)
+        if targets is not None:
+            query = query.where(_results.c.target.in_([*targets]))
         with self._open() as connection:
             rows = connection.execute(query.limit(newest)).all()
         return [self._decode(row.id, row.record) for row in reversed(rows)]
+
+    def targets(self) -> list[str]:
+        """The names of all targets that there are results of."""
+        with self._open() as connection:
+            return [*connection.scalars(sa.select(_results.c.target).distinct().order_by("target"))]
 
     def get(self, prefix: str) -> Result:
         """The one result whose id starts with `prefix`. Raises UsageError when it is not one."""
@@ -213,7 +227,6 @@ class Store:
         told = (_reported.c.series == series) & (_reported.c.result == result)
         with self._open() as connection:
             try:
-                # Without a savepoint some databases give up the whole transaction.
                 with connection.begin_nested():
                     connection.execute(_reported.insert().values(series=series, result=result))
             except IntegrityError:
@@ -240,7 +253,7 @@ class Store:
         try:
             return decode(zlib.decompress(blob))
         except (zlib.error, TypeError, ValueError) as error:
-            raise StoreError(f"result {name} in {self.name} is damaged: {error}") from error
+            raise StoreError(f"result {name} in {self.name} cannot be read: {error}") from error
 
     @contextmanager
     def _open(self) -> Iterator[sa.Connection]:

@@ -15,7 +15,7 @@ from bench.messages import Described
 from bench.records import Result
 from bench.store import Store
 from tests.builders import ok
-from tests.conftest import QUICK, write_network
+from tests.conftest import QUICK, WORKED, write_network
 
 
 def test_the_card_of_a_model(bench: Any) -> None:
@@ -47,6 +47,47 @@ def test_a_file_is_counted_at_once_and_its_results_are_shown(bench: Any, tiny_on
     assert "null-fp32" in text
     assert "55.4 K an image" in text
     assert row["id"] in text
+
+
+def test_a_file_has_the_results_of_its_very_content(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    for folder in (tmp_path, tmp_path / "other"):
+        write_network(folder / "net.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert bench("run", "-m", "./net.onnx", "-t", "null-fp32", *QUICK).status in WORKED
+    for name in ("net.onnx", "other/net.onnx", tmp_path / "net.onnx"):
+        assert len(bench("show", name, "--json").json["results"]) == 1, name
+    network = onnx.load("net.onnx")
+    network.doc_string = "another network under the same name"
+    onnx.save(network, "net.onnx")
+    assert bench("show", "net.onnx", "--json").json["results"] == []
+
+
+def test_results_of_other_conditions_and_tools_stand_beside_ours(
+    bench: Any, own_store: Path
+) -> None:
+    store = Store(str(own_store))
+    ours = ok(1, model="builtin:digits-lenet")
+    assert ours.measurement is not None
+    store.append(ours)
+    elsewhere = replace(ours.measurement, window="io")
+    store.append(replace(ours, measurement=elsewhere, started_at="2026-11-22T00:00:00.000+00:00"))
+    wide = tuple(
+        replace(
+            run, blocks_ns=tuple(tuple(ns * (1 + i) for ns in block) for block in run.blocks_ns)
+        )
+        for i, run in enumerate(ours.measurement.processes)
+    )
+    invalid = replace(ours.measurement, processes=wide)
+    store.append(replace(ours, measurement=invalid, started_at="2026-11-23T00:00:00.000+00:00"))
+    found = bench("show", "builtin:digits-lenet", "--json").json["results"]
+    assert sorted(row["window"] for row in found) == ["device", "io"]
+    assert all(row["verdict"] != "INVALID" for row in found)
+    table = bench("show", "builtin:digits-lenet").out
+    assert ", window io" in table
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def test_a_single_label_is_a_list_too(bench: Any, tmp_path: Path) -> None:

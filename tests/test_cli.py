@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from bench import __version__, targets, terminal
 from bench.errors import unknown
 from bench.store import Store
+from tests.builders import ok
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parent.parent
@@ -61,9 +63,9 @@ def test_every_exit_status_in_the_readme_is_one_we_use() -> None:
     from bench import campaign, errors
 
     text = (ROOT / "README.md").read_text()
-    stated = {int(n) for n in re.findall(r"^\| (\d) \| ", text, re.M)}
+    stated = {int(n) for n in re.findall(r"^\| (\d+) \| ", text, re.M)}
     used = {kind.exit_status for kind in (errors.BenchError, *errors.BenchError.__subclasses__())}
-    assert stated == used | {0, 4, 5, 6}  # 4 and 5 are the gate's
+    assert stated == used | {0, 4, 5, 6, 130}  # 4 and 5 are the gate's
     assert campaign.exit_status([]) == 0
 
 
@@ -101,6 +103,49 @@ def test_list_results_and_show(bench: Any, measured: Any) -> None:
     unknown = bench("show", "nonsense")
     assert unknown.status == 2
     assert "bench list results" in unknown.err
+
+
+def test_results_are_listed_by_a_glob_and_a_slip_is_told(
+    bench: Any, measured: Any, tmp_path: Path
+) -> None:
+    listed = bench("list", "results", "-t", "null-*", "--json").json
+    assert [row["id"] for row in listed] == [measured["id"]]
+    for command in (["list", "results"], ["report", "--out", tmp_path / "report"]):
+        slip = bench(*command, "-t", "null-fp33")
+        assert slip.status == 2
+        assert "did you mean null-fp32" in slip.err
+        assert "no results of null-int8" in bench(*command, "-t", "null-int8").err
+
+
+def test_a_number_that_is_invalid_is_not_listed_as_one(bench: Any, own_store: Path) -> None:
+    found = ok(model="builtin:digits-lenet")
+    assert found.measurement is not None
+    wide = tuple(
+        replace(
+            run, blocks_ns=tuple(tuple(ns * (1 + i) for ns in block) for block in run.blocks_ns)
+        )
+        for i, run in enumerate(found.measurement.processes)
+    )
+    Store(str(own_store)).append(
+        replace(found, measurement=replace(found.measurement, processes=wide))
+    )
+    assert "invalid" in bench("list", "results").out
+
+
+def test_the_password_of_the_store_is_shown_nowhere(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_STORE", "postgresql://me:secret@host/db")
+    for shown in (bench("doctor"), bench("doctor", "--json")):
+        assert shown.status == 0
+        assert "secret" not in shown.out
+        assert "@host/db" in shown.out.replace("\n", "")
+
+
+def test_a_home_that_is_nobodys_is_a_path_that_is_not_there(bench: Any) -> None:
+    ran = bench("run", "-m", "~nobody-here/net.onnx", "-t", "null-fp32")
+    assert ran.status == 2
+    assert "~nobody-here/net.onnx" in ran.err
 
 
 def test_an_empty_store_says_what_to_do(bench: Any) -> None:
@@ -193,7 +238,11 @@ def test_cache_size_and_clear(
     assert bench("cache", "clear", "nonsense").status == 2
     assert bench("cache", "clear", "inputs").status == 0
     assert "inputs" not in bench("cache", "size", "--json").json["stages"]
-    bench("cache", "clear")
+    bench("baseline", "set", "main")
+    told = bench("cache", "clear").err
+    assert "MB stay" in told
+    assert bench("cache", "size", "--json").json["stages"].keys() == {"kept"}
+    bench("cache", "clear", "kept")
     assert bench("cache", "size", "--json").json["stages"] == {}
 
 

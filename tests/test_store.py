@@ -138,10 +138,11 @@ def test_files_are_read_by_their_name_in_whatever_folder(store: Store) -> None:
 def test_only_the_results_of_a_target(store: Store) -> None:
     for seed in range(4):
         store.append(ok(seed, job=job(target=replace(TARGET, name="ab"[seed % 2]))))
-    assert [result.started_at[17:19] for result in store.read(target="a")] == ["00", "02"]
-    assert [result.started_at[17:19] for result in store.read(target="b", newest=1)] == ["03"]
-    assert store.read(target="A") == []
-    assert store.read(target="%") == []
+    assert [result.started_at[17:19] for result in store.read(targets=["a"])] == ["00", "02"]
+    assert [result.started_at[17:19] for result in store.read(targets=["b"], newest=1)] == ["03"]
+    assert len(store.read(targets=["a", "b"])) == 4
+    assert store.read(targets=["A"]) == store.read(targets=["%"]) == store.read(targets=[]) == []
+    assert store.targets() == ["a", "b"]
 
 
 def test_a_result_is_got_by_the_start_of_its_id(store: Store) -> None:

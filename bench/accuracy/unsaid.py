@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import StageError
+from bench.paths import expanded
 
 if TYPE_CHECKING:
     from bench.records import Model
@@ -45,7 +46,7 @@ def _outputs(model: Model) -> int | None:
     from bench import onnx_graph
 
     try:
-        shape = onnx_graph.output_shape(onnx_graph.read(Path(model.name).expanduser()))
+        shape = onnx_graph.output_shape(onnx_graph.read(expanded(model.name)))
     except StageError:
         return None
     return shape[1] if len(shape) > 1 else None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bench import terminal
+from bench.cache import KEPT
 from bench.commands.common import JsonOption, open_cache, print_json
 from bench.errors import UsageError
 
@@ -35,14 +36,21 @@ def cache_size(as_json: JsonOption = False) -> None:
 
 @app.command("clear")
 def cache_clear(
-    stage: Annotated[list[str] | None, typer.Argument(help="Only these stages.")] = None,
+    stage: Annotated[
+        list[str] | None, typer.Argument(help="Only these stages; default: all but kept.")
+    ] = None,
 ) -> None:
-    """Remove cached artifacts; results are kept."""
+    """Remove cached artifacts. Results stay, and what baselines need (stage kept) unless named."""
     cache = open_cache()
     known = cache.size()
     for name in stage or []:
         if name not in known:
             raise UsageError(f"nothing is cached for {name!r}: see `bench cache size`")
-    cache.clear(stage)
-    freed = sum(size for name, (_, size) in known.items() if not stage or name in stage)
-    terminal.say(f"{freed / 1e6:.1f} MB freed")
+    chosen = set(stage or known.keys() - {KEPT})
+    cache.clear(chosen)
+    terminal.say(f"{sum(known[name][1] for name in chosen) / 1e6:.1f} MB freed")
+    if KEPT in known and KEPT not in chosen:
+        terminal.say(
+            f"{known[KEPT][1] / 1e6:.1f} MB stay: the artifacts of baselines, which `bench gate` "
+            f"confirms by; `bench cache clear {KEPT}` removes them"
+        )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import UsageError
+from bench.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,10 @@ ModelOption = Annotated[
 ]
 TargetOption = Annotated[
     list[str], typer.Option("--target", "-t", help="A target's name, or a glob.")
+]
+OfTargetOption = Annotated[
+    str | None,
+    typer.Option("--target", "-t", help="Only results of this target, or of all a glob names."),
 ]
 WeightsOption = Annotated[
     str,
@@ -76,6 +81,22 @@ def open_store(where: str | None) -> Store:
     from bench.store import Store
 
     return Store(where)
+
+
+def stored(store: Store, target: str | None, newest: int | None = None) -> list[Result]:
+    """The results in a store, or those of the targets that a name or a glob names. Raises
+    UsageError where there are none of them."""
+    if target is None:
+        return store.read(newest=newest)
+    from bench import targets
+
+    known = store.targets()
+    chosen = [name for name in known if fnmatchcase(name, target)]
+    if not chosen and target in {each.name for each in targets.every()}:
+        raise UsageError(f"there are no results of {target}: `bench run` makes some")
+    if not chosen:
+        raise unknown("target", target, known, "bench list results")
+    return store.read(targets=chosen, newest=newest)
 
 
 def open_campaign(store: Store, live: Progress, **settings: Any) -> Campaign:

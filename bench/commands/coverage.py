@@ -30,7 +30,12 @@ def coverage(
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "--targets", "-t", help="Names or globs; default: the CPU's."),
+        typer.Option(
+            "--target",
+            "--targets",
+            "-t",
+            help="Names or globs; default: fp32 and int8 of cpu-ort and cpu-openvino.",
+        ),
     ] = None,
     weights: WeightsOption = "random",
     calibration: Annotated[int, typer.Option(min=1, help="Images that int8 is calibrated on.")] = 8,
@@ -129,14 +134,13 @@ def _require_writable(out: Path) -> None:
 
 
 def _circumstances(found: Sequence[Attempt]) -> str:
-    """When, on what machine and with which versions it was tried."""
-    from bench import machine
-
+    """When, on what machines and with which versions it was tried."""
+    machines = sorted({each.machine or "a machine that was not recorded" for each in found})
     days = sorted(each.started_at[:10] for each in found) or ["never"]
     packages = dict(sorted({pair for each in found for pair in each.versions.items()}))
     versions = ", ".join(f"{name} {number}" for name, number in packages.items())
     when = " to ".join(dict.fromkeys((days[0], days[-1])))
-    return f"{when}, {machine.observe()}, {machine.observe().os}; {versions}"
+    return f"{when}, {' and '.join(machines) or 'nowhere'}; {versions}"
 
 
 def _usable(patterns: Sequence[str]) -> tuple[list[Target], frozenset[str]]:

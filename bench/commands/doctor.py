@@ -12,7 +12,7 @@ from bench.commands.common import JsonOption, open_cache, print_json
 
 def doctor(
     noise: Annotated[
-        bool, typer.Option("--noise", help="Measure the machine itself for half a minute.")
+        bool, typer.Option("--noise", help="Measure the machine itself instead, for --seconds.")
     ] = False,
     seconds: Annotated[float, typer.Option(min=1, help="How long --noise measures.")] = 30.0,
     threads: Annotated[

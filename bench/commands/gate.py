@@ -65,7 +65,10 @@ def list_baselines(store: StoreOption = None, as_json: JsonOption = False) -> No
 
 
 @baseline.command("remove")
-def remove_baseline(name: str, store: StoreOption = None) -> None:
+def remove_baseline(
+    name: Annotated[str, typer.Argument(help="As `bench baseline set` named it.")],
+    store: StoreOption = None,
+) -> None:
     """Forget a name; its results are kept."""
     opened = open_store(store)
     opened.baseline(name)

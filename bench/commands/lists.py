@@ -10,12 +10,14 @@ import typer
 from bench import terminal
 from bench.commands.common import (
     JsonOption,
+    OfTargetOption,
     StoreOption,
     open_cache,
     open_store,
     print_json,
     public,
     quantity,
+    stored,
 )
 from bench.errors import UsageError
 
@@ -150,7 +152,7 @@ def list_runners(as_json: JsonOption = False) -> None:
 
 @app.command("results")
 def list_results(
-    target: Annotated[str | None, typer.Option("--target", "-t", help="Only this target.")] = None,
+    target: OfTargetOption = None,
     last: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -158,7 +160,7 @@ def list_results(
     """The newest results in the store."""
     from bench import present
 
-    rows = public(open_store(store).read(target=target, newest=last))
+    rows = public(stored(open_store(store), target, newest=last))
     if as_json:
         print_json(rows)
     elif rows:

@@ -13,11 +13,13 @@ import typer
 from bench import terminal
 from bench.commands.common import (
     JsonOption,
+    OfTargetOption,
     StoreOption,
     open_cache,
     open_store,
     print_json,
     public,
+    stored,
 )
 from bench.errors import UsageError
 
@@ -50,13 +52,13 @@ def report(
         list[str] | None,
         typer.Option("--format", "-f", help="png, svg, pdf, md, csv; all of them."),
     ] = None,
-    target: Annotated[str | None, typer.Option("--target", "-t", help="Only this target.")] = None,
+    target: OfTargetOption = None,
     store: StoreOption = None,
 ) -> None:
     """Draw the accuracy-latency frontier and write the table."""
     from bench import reporting
 
-    rows = public(open_store(store).read(target=target))
+    rows = public(stored(open_store(store), target))
     written, left_out = reporting.write(rows, out, form)
     for path in written:
         print(path)
@@ -126,7 +128,12 @@ def import_results(
     window: Annotated[
         WindowName | None, typer.Option("--window", help="trtexec: device (default) or io.")
     ] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="To be checked.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch", min=1, help="Images a step; where the files tell, they have to agree."
+        ),
+    ] = None,
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="On what, where the files do not tell.")
     ] = None,

@@ -59,7 +59,11 @@ def run(
         typer.Option(help="Folder of images to calibrate on; default: some of the data."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Images that are broken or odd are errors.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Images that are broken or odd, and outputs that are not finite, are errors.",
+        ),
     ] = False,
     max_drop: Annotated[
         float | None,

@@ -35,7 +35,7 @@ def throughput(
     weights: WeightsOption = "pretrained",
     max_latency: Annotated[
         float | None,
-        typer.Option(help="Milliseconds that the slowest calls (p99) may take; none: any."),
+        typer.Option(help="Milliseconds that the slowest calls may take (p99); none: any."),
     ] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="The largest batch to try.")] = 64,
     threads: ThreadsOption = None,

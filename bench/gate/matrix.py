@@ -25,6 +25,7 @@ from bench import catalog, datasets, recipes, targets, toml_file
 from bench.errors import UsageError
 from bench.gate import series
 from bench.modelref import is_file
+from bench.paths import expanded
 from bench.records import Data, Job, Procedure, Recipe
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 def _from(base: Path, name: str) -> str:
     """A file, or a glob of files, as the folder `base` names it."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_absolute():
         return str(path)
     # The folder's own name is no pattern, whatever it is called.

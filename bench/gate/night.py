@@ -95,7 +95,7 @@ def _read_history(outcome: Outcome, result: Result, margin: float, store: Store)
     which = {"file": Path(model).name} if is_file(model) else {"model": model}
     alike = [
         each
-        for each in store.read(target=target, newest=HISTORY, **which)
+        for each in store.read(targets=[target], newest=HISTORY, **which)
         if each.measurement
         and not each.provenance
         and series.key(each.job) == asked

@@ -18,6 +18,7 @@ import msgspec
 from bench import toml_file
 from bench.errors import Unavailable, UsageError, unknown
 from bench.machine import Gpu
+from bench.paths import expanded
 from bench.records import Precision, Target
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _load() -> tuple[dict[str, Hardware], dict[str, Target]]:
 def _files() -> Iterable[Path]:
     yield from sorted(Path(__file__).parent.glob("*.toml"))
     if named := os.environ.get("BENCH_TARGETS"):
-        own = Path(named).expanduser()
+        own = expanded(named)
         if not own.exists():
             raise UsageError(f"BENCH_TARGETS names {own}, which does not exist")
     else:
