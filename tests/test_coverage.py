@@ -275,6 +275,16 @@ def test_a_ledger_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     assert Ledger(path).find(other) == other
 
 
+def test_a_last_line_that_is_whole_is_kept_though_it_lacks_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "coverage.jsonl"
+    Ledger(path).append(TRIED)
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    other = Attempt("timm:other", None, "random", {}, "2026-01-01T00:00:00+00:00")
+    Ledger(path).append(other)
+    assert Ledger(path).find(TRIED) == TRIED
+    assert Ledger(path).find(other) == other
+
+
 def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text('{"id": 1}\n{"id": 2}\n')

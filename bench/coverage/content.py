@@ -12,6 +12,7 @@ from bench import onnx_graph
 from bench.cache import sha256_of
 from bench.errors import BenchError
 from bench.modelref import ZOOS, ModelRef
+from bench.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ def fingerprint(model: str, weights: str) -> str | None:
     ref = ModelRef.parse(model)
     files = _files(ref)
     if weights not in ("pretrained", "random"):
-        files.append(Path(weights).expanduser())
+        files.append(expanded(weights))
     hashed = hashlib.sha256()
     found = False
     for file in files:
@@ -43,7 +44,7 @@ def _files(ref: ModelRef) -> list[Path]:
     if ref.source == "py":
         return _code(ref.name.partition(":")[0])
     try:
-        path = Path(ref.name).expanduser()
+        path = expanded(ref.name)
         if path.is_dir():
             return sorted(path.iterdir())
         if path.is_file():

@@ -26,7 +26,8 @@ class Attempt:
     answer. `content` changes with the files or the code that a name stands for.
     `seconds` and `peak_mb` (resident memory) are by stage. `versions` are those of the packages
     that decide it; `calibration` is how many images an int8 was calibrated on at most; `ahead` says
-    that it was built for a device that is not here, and not run.
+    that it was built for a device that is not here, and not run. `machine` is where it was tried,
+    None in ledgers from before that was kept; whether a model works does not hang on it.
     """
 
     model: str
@@ -47,6 +48,7 @@ class Attempt:
     facts: Facts | None = None
     check: Check | None = None
     notes: tuple[str, ...] = ()
+    machine: str | None = None
 
     @property
     def works(self) -> bool:
@@ -84,32 +86,35 @@ class Ledger:
         self.path = path
         self._known: dict[tuple[object, ...], Attempt] = {}
         lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+        #: Where the file ends once what was cut off is gone; what a last line that is whole lacks.
+        self._cut: int | None = None
+        self._end = b"\n" if lines[-1] else b""
         for i, line in enumerate(lines, 1):
             try:
                 if line.strip():
                     self._keep(msgspec.json.decode(line, type=Attempt))
             except msgspec.MsgspecError as error:
-                if i < len(lines):  # the last one was cut off as it was written
+                if i < len(lines):
                     raise UsageError(
                         f"{path}, line {i}, is no attempt of this version of bench ({error}): "
                         "move the file away, and start anew"
                     ) from error
-        #: Where the file ends once what was cut off is gone.
-        self._cut = sum(len(line) + 1 for line in lines[:-1]) if lines[-1] else None
+                # It was cut off as it was written.
+                self._cut, self._end = sum(len(line) + 1 for line in lines[:-1]), b""
 
     def find(self, asked: Attempt) -> Attempt | None:
         """The same attempt, where it was done already."""
         return self._known.get(asked.asked)
 
     def append(self, attempt: Attempt) -> None:
-        line = msgspec.json.encode(attempt) + b"\n"
+        line = self._end + msgspec.json.encode(attempt) + b"\n"
         with self.path.open("ab") as file:
             if self._cut is not None:
                 file.truncate(self._cut)
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self._cut = None
+        self._cut, self._end = None, b""
         self._keep(attempt)
 
     def _keep(self, attempt: Attempt) -> None:

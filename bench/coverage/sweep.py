@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bench import plugins
+from bench import machine, plugins
 from bench.cache import Cache, versions
 from bench.coverage.content import fingerprint
 from bench.coverage.ledger import Attempt
@@ -182,6 +182,7 @@ class Sweep:
             content=self._contents[model],
             calibration=self.plan.calibration if int8 else None,
             ahead=target is not None and target.name in self.plan.ahead,
+            machine=str(machine.observe()),
         )
 
     def _known(self, asked: Attempt) -> Attempt | None:

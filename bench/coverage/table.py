@@ -32,7 +32,8 @@ def page(
         f"What `bench coverage` found, with {_weights(attempts)}: each model is exported and "
         "compared with its source, then built for each target, checked against its ONNX file on "
         "ONNX Runtime, and run. Every cell is a process of its own: seconds from its start to its "
-        "end, and the most resident memory it took.",
+        "end (no measure: nothing keeps the machine from doing other work), and the most resident "
+        "memory it took.",
         "",
         *_rows(["", *titles], _summary(models, by_place, columns)),
         "",
