@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import cli
+from bench import cli, comparison
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,13 @@ def own_store(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("BENCH_CACHE", str(shared_cache))
     monkeypatch.setenv("COLUMNS", "80")
     return store
+
+
+@pytest.fixture
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs take turns for a tenth of the usual time: for tests of what is done with the answer
+    of a comparison, not of how sure it is. Give them a wide margin."""
+    monkeypatch.setattr(comparison, "TURNS_SECONDS", comparison.TURNS_SECONDS / 10)
 
 
 @dataclass(frozen=True)

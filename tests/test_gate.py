@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MATRIX = """
 models = ["net.onnx"]
 targets = ["null-fp32"]
+margin = 0.1
 processes = 3
 min_seconds = 0.05
 max_seconds = 0.05
@@ -99,6 +100,7 @@ def test_silence_when_nothing_changed(bench: Any, measured: Result, own_store: P
     assert len(Store(str(own_store)).read()) == 2
 
 
+@pytest.mark.usefixtures("short_turns")
 def test_what_looks_slower_and_is_not_is_silent(
     bench: Any, measured: Result, own_store: Path, folder: Path
 ) -> None:
@@ -108,7 +110,7 @@ def test_what_looks_slower_and_is_not_is_silent(
     onnx.save(onnx.load(old), folder / "net.onnx")
     changed_file(folder / "net.onnx")
     built = replace(measured.artifacts[-1], path=str(old))
-    make_baseline(bench, own_store, replace(faster(measured, 1.3), artifacts=(built,)))
+    make_baseline(bench, own_store, replace(faster(measured, 3), artifacts=(built,)))
     ran = gate(bench)
     (row,) = ran.json
     assert (ran.status, row["status"]) == (0, "OK")
@@ -120,7 +122,7 @@ def test_what_looks_slower_and_is_not_is_silent(
 def test_what_cannot_be_confirmed_is_no_alarm_and_not_silent(
     bench: Any, measured: Result, own_store: Path, folder: Path
 ) -> None:
-    make_baseline(bench, own_store, faster(measured, 1.3))
+    make_baseline(bench, own_store, faster(measured, 3))
     changed_file(folder / "net.onnx")  # where the baseline's artifact lay
     assert bench("cache", "clear", "kept").status == 0
     ran = gate(bench)
@@ -130,10 +132,11 @@ def test_what_cannot_be_confirmed_is_no_alarm_and_not_silent(
     assert "not there any more" in row["notes"][0]
 
 
+@pytest.mark.usefixtures("short_turns")
 def test_a_file_that_was_overwritten_is_confirmed_with_the_copy_that_was_kept(
     bench: Any, measured: Result, own_store: Path, folder: Path
 ) -> None:
-    make_baseline(bench, own_store, faster(measured, 1.3))
+    make_baseline(bench, own_store, faster(measured, 3))
     changed_file(folder / "net.onnx")
     (row,) = gate(bench).json
     assert row["comparison"]["verdict"] == "SAME"
@@ -153,6 +156,7 @@ def test_a_baseline_whose_artifact_is_gone_already_says_so(
     assert f"artifact of result {name} is gone" in ran.err
 
 
+@pytest.mark.usefixtures("short_turns")
 def test_another_canary_means_nothing_so_it_is_compared(
     bench: Any, measured: Result, own_store: Path, folder: Path
 ) -> None:
@@ -238,7 +242,7 @@ def test_junit_holds_any_name() -> None:
 def test_the_very_artifact_cannot_have_regressed(
     bench: Any, measured: Result, own_store: Path
 ) -> None:
-    make_baseline(bench, own_store, faster(measured, 1.3))
+    make_baseline(bench, own_store, faster(measured, 3))
     ran = gate(bench)
     (row,) = ran.json
     assert (ran.status, row["status"]) == (0, "OK")
@@ -597,7 +601,7 @@ def test_what_is_odd_ends_its_job_and_not_the_night(
     def odd(*_: Any) -> None:
         raise PermissionError(13, "Permission denied", "net.onnx")
 
-    make_baseline(bench, own_store, faster(measured, 1.3))
+    make_baseline(bench, own_store, faster(measured, 3))
     changed_file(folder / "net.onnx")
     (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
     monkeypatch.setattr(comparison, "compare", odd)
