@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import datetime, timezone
+from pathlib import Path
 
 from bench import machine
 from bench.cache import versions
 
+HERE = Path(__file__).parent
 PACKAGES = ("frontier-bench", "torch", "onnx", "onnxruntime", "openvino", "nncf")
 
 
 def circumstances() -> str:
-    """The machine and the versions."""
+    """The machine, its system (its release, without whose build it is), and the versions."""
     found = ", ".join(f"{name} {number}" for name, number in versions(PACKAGES).items())
-    return f"{machine.observe()}, {machine.observe().os}; {found}"
+    system = machine.observe().os.partition("-")[0]
+    return f"{machine.observe()}, {system}; {found}; {_commit()}"
+
+
+def _commit() -> str:
+    """Which commit this is, and whether it was changed since."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=HERE)
+    return f"commit {told.stdout.strip()}" if told.returncode == 0 else "no commit"
 
 
 def heading(title: str) -> None:

@@ -10,21 +10,33 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bench import targets
-from bench.gate import matrix
+from bench import check, comparison, contracts, plugins, public, targets, throughput, verdict
+from bench.cache import artifact
+from bench.comparison import Comparison, Pair, Rules
+from bench.gate import matrix, outputs
+from bench.gate.judge import Outcome
+from bench.messages import Timed
+from bench.records import Target
+from bench.sides import Asked, Side
+from tests.builders import job, ok
+from tests.test_plugins import assert_fits
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("accuracy", "ci", "importing", "models")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("accuracy", "ci", "extending", "importing", "json", "models")
+    ),
     *(ROOT / "docs" / "targets").glob("*.md"),
 ]
 
 
-def fenced(kind: str) -> list[str]:
-    text = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+def fenced(kind: str, page: str = "ci") -> list[str]:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     return re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
 
 
@@ -74,3 +86,84 @@ def test_every_command_and_option_exists(bench: Any, words: list[str]) -> None:
             assert re.search(rf"(^|[ ,]){re.escape(word)}\b", asked.out, re.MULTILINE), word
     named_targets = [value for word, value in pairwise(words) if word in ("-t", "--target")]
     assert all(targets.select([each]) for each in named_targets)
+
+
+def test_the_targets_that_are_shown_are_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.toml").write_text("\n".join(fenced("toml", "extending")))
+    monkeypatch.setenv("BENCH_TARGETS", str(tmp_path))
+    targets._load.cache_clear()
+    try:
+        fast, l4 = targets.select(["my-fast-cpu", "l4-int8"])
+        assert fast.options == {"SCHEDULING_CORE_TYPE": "PCORE_ONLY"}
+        assert targets.hardware_of(l4).gpu == "L4"
+    finally:
+        targets._load.cache_clear()
+
+
+def test_the_runner_that_is_shown_computes(tiny_onnx: Path) -> None:
+    scope: dict[str, Any] = {}
+    exec("\n".join(fenced("python", "extending")), scope)
+    shown = scope["ReferenceRunner"]()
+    assert_fits(shown, contracts.Runner)
+    target = Target("x", "cpu", "reference", "fp32")
+    onnx = artifact(tiny_onnx, form="onnx", made_by="test", build_s=0.0)
+    image = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype("f4")
+    outputs = []
+    for runner in (shown, plugins.runner("ort")):
+        with runner.open(onnx, target, batch=2, threads=1) as [session]:
+            assert_fits(session, contracts.Session)
+            session.stage({session.inputs[0].name: image})
+            session.step()
+            outputs.append(session.fetch()[0])
+    assert np.allclose(*outputs, atol=1e-5)
+
+
+def keys_of(title: str) -> list[set[str]]:
+    """The keys that each table in a section of json.md explains."""
+    text = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    tables = section.split("|---|---|\n")[1:]
+    firsts = [re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for table in tables]
+    return [set(re.findall(r"`(\w+)`", " ".join(cells))) for cells in firsts]
+
+
+def test_every_key_of_the_json_is_explained() -> None:
+    row = public.to_public(ok())
+    result, latency, accuracy = keys_of("A result")
+    assert result == row.keys()
+    assert latency == row["latency"].keys()
+    assert accuracy == row["accuracy"].keys()
+    assert keys_of("A build") == [public.build_to_public(ok()).keys() - row.keys()]
+    assert keys_of("A search") == [throughput.to_public([row], None).keys()]
+    assert keys_of("A gate") == [outputs.to_public(Outcome(job())).keys()]
+    found = ok()
+    assert found.model is not None
+    built = found.artifacts[-1]
+    side = Side(Asked("a", job()), found.model, Timed(built, built), ())
+    compared = comparison.to_public(Comparison(side, side, Rules(), [Pair(((1,),), ((1,),), ())]))
+    assert keys_of("A comparison") == [compared.keys(), compared["a"].keys()]
+
+
+def test_the_bounds_of_the_verdict_are_those_that_are_told() -> None:
+    text = (ROOT / "docs" / "targets" / "cpu.md").read_text(encoding="utf-8")
+    for words, share in (
+        ("wider than ±{}", verdict.INVALID_HALF_WIDTH),
+        ("differ by more than {} | NOISY", verdict.PROCESS_SPREAD),
+        ("blocks differ by more than {}", verdict.BLOCK_SPREAD),
+        ("than the first by more than {}", verdict.DRIFT),
+        ("more than {} of one CPU", verdict.OTHERS),
+        ("more than {} of the time (steal)", verdict.STEAL),
+    ):
+        assert words.format(f"{100 * share:g} %") in text
+    assert f"more than {verdict.SWITCHES:g} times a second" in text
+
+
+def test_the_bounds_of_the_check_are_those_that_are_told() -> None:
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    for precision, cosine in check.LOWEST_COSINE.items():
+        floor, boxes = check._FLOORS.get(precision, ""), check.LOWEST_MATCHED[precision]
+        least = check._FLOORS_MATCHED.get(precision, "")
+        told = f"| {precision} | {cosine} | {floor} | {boxes} | {least} |".replace("|  |", "| |")
+        assert told in text, told
