@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +20,15 @@ from PIL import Image
 
 from bench import datasets, inputs
 from bench.cache import artifact
+from bench.contracts import Sample
+from bench.gate import judge
+from bench.gate.matrix import Matrix
 from bench.messages import Evaluate, Evaluated
 from bench.records import Data, Job, Target
 from bench.stages import evaluate, prepare
 from bench.teller import Teller
 from exporters.onnx_file import OnnxFile
+from tests.builders import ok
 from tests.conftest import write_network
 
 if TYPE_CHECKING:
@@ -207,3 +214,57 @@ def test_boxes_that_are_of_one_image_are_asked_for_one_image_at_a_time(tmp_path:
     assert (found.n, found.value) == (10, pytest.approx(100))
     # What an engine is compiled for is what it is going to be opened with.
     assert prepare._batches(described(network), 4, evaluated=True, ahead=False) == [1, 4]
+
+
+def test_the_same_data_elsewhere_and_newer_are_the_same_images(network: Path, folder: Path) -> None:
+    before = evaluated(network, folder).accuracy
+    shutil.copytree(folder, folder.parent / "checkout" / "val")
+    shutil.rmtree(folder)
+    moved = folder.parent / "checkout" / "val"
+    for image in moved.iterdir():
+        os.utime(image, ns=(0, 0))
+    after = evaluated(network, moved).accuracy
+    assert after.fingerprint != before.fingerprint
+    assert after.subset == before.subset
+    index = moved / "val.txt"
+    index.write_text(index.read_text().replace("03.png 3", "03.png 4"))
+    relabelled = evaluated(network, moved).accuracy
+    assert relabelled.subset != before.subset
+    rules = Matrix(models=("net.onnx",), targets=("cpu-ort-fp32",))
+    for new, fell, doubts in ((after, True, 0), (relabelled, False, 1)):
+        baseline = replace(ok(0), accuracy=replace(before, value=new.value + 5))
+        outcome = judge.Outcome(baseline.job)
+        judge._judge_accuracy(outcome, baseline, replace(ok(1), accuracy=new), rules)
+        assert (outcome.accuracy_fell, len(outcome.doubts)) == (fell, doubts)
+    assert "other images or labels" in outcome.doubts[0]
+
+
+def test_a_mask_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    def subset(mask: Any) -> str:
+        return evaluate._subset([Sample("a.png", {"mask": mask}, Image.Image)])
+
+    for place, level in (("here", 1), ("there", 1), ("other", 2)):
+        (tmp_path / place).mkdir()
+        Image.new("L", (4, 4), level).save(tmp_path / place / "a.png")
+    here, there, other = (str(tmp_path / place / "a.png") for place in ("here", "there", "other"))
+    assert subset(here) == subset(there) != subset(other)
+    zeros = np.zeros((2, 3), np.uint8)
+    assert subset(zeros) == subset(zeros.copy())
+    assert len({subset(zeros), subset(zeros + 1), subset(zeros.T)}) == 3
+
+
+def test_the_same_images_are_the_same_for_every_model(tmp_path: Path) -> None:
+    """Whatever the order of its classes, which decides what a truth counts."""
+    for name in ("cat", "dog"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "val" / name / "a.png")
+    boxes = boxed(tmp_path / "coco")
+    detector = described(chooser(tmp_path / "net.onnx"))
+    classifier = replace(detector, task="classification")
+    for model, data in ((classifier, tmp_path / "val"), (detector, boxes)):
+        found = [
+            datasets.open_folder(data, replace(model, labels=labels), Data(calibration=0)).test
+            for labels in (("cat", "dog"), ("dog", "cat"))
+        ]
+        assert found[0][0].truth != found[1][0].truth
+        assert evaluate._subset(found[0]) == evaluate._subset(found[1])

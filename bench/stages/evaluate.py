@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from bench import __version__, datasets, plugins
 from bench.accuracy import figures, inference
 from bench.accuracy.ledger import Ledger, Seen
-from bench.cache import Cache, require_intact, versions
+from bench.cache import Cache, require_intact, sha256_of, versions
 from bench.check import REFERENCE
 from bench.datasets import images
 from bench.errors import StageError
@@ -170,9 +172,22 @@ def _broken(how: Scorer, samples: Sequence[Sample], seen: Sequence[Seen], what: 
 
 
 def _subset(evaluated: Sequence[Sample]) -> str:
-    """The hash of what was evaluated, in its order."""
-    names = "\n".join(each.name for each in evaluated).encode(errors="surrogateescape")
-    return hashlib.sha256(names).hexdigest()[:12]
+    """The hash of what was evaluated, in its order: names and truths, as the data have them. So it
+    is the same for every model, in every folder and on every machine."""
+    digest = hashlib.sha256()
+    for each in evaluated:
+        said = each.truth if each.said is None else each.said
+        if isinstance(said, dict) and "mask" in said:
+            said = {**said, "mask": _content(said["mask"])}
+        digest.update(json.dumps([each.name, said], sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:12]
+
+
+def _content(mask: Any) -> str:
+    """The hash of a mask: of its file, or of its pixels where it is an array."""
+    if isinstance(mask, np.ndarray):
+        return hashlib.sha256(str(mask.shape).encode() + mask.tobytes()).hexdigest()
+    return sha256_of([Path(mask)])
 
 
 def _teller(tell: Teller, total: int) -> Callable[[int, int], None]:
