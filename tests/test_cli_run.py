@@ -182,6 +182,18 @@ def test_a_path_that_is_not_utf8_exits_2_in_one_sentence(
     assert "Traceback" not in ran.err
 
 
+def test_coverage_with_weights_that_are_not_utf8_exits_2(bench: Any, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.pt")
+    try:
+        odd.touch()
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    job = ["-m", "builtin:digits-lenet", *FAKE, "--weights", odd, "--out", tmp_path / "out.md"]
+    ran = bench("coverage", *job)
+    assert ran.status == 2
+    assert "caf\\udce9.pt' is not UTF-8: rename it" in ran.err
+
+
 def test_hardware_that_is_not_here_is_refused_with_exit_3(
     bench: Any, tiny_onnx: Path, own_store: Path
 ) -> None:
