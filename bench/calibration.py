@@ -101,5 +101,7 @@ class Calibration:
                 f"{self.method} measures accuracy while it quantizes, and the images that it "
                 "calibrates on have no labels: leave out --calib, give --data",
             )
-        known = [(each.truth, image.size) for each, image in inputs.readable(images, self.n)]
+        assert model.preprocess is not None
+        seen = inputs.readable(images, model.preprocess, self.n)
+        known = [(each.truth, image.size) for each, image in seen]
         return figures.scorer(model, images), known

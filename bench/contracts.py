@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Sample:
     """One labelled image: its name within the data, its truth (for classification the index of its
-    class; for the other tasks see `bench.accuracy`), and how to load it, which may raise StageError
-    "bad-image"."""
+    class; for the other tasks see `bench.accuracy`), and how to load it. That may raise StageError
+    "bad-image", or "unread" where it may succeed another time. `said` is the truth as the data have
+    it, where `truth` hangs on the order of a model's classes: images are the same for every model.
+    """
 
     name: str
     truth: Any
     load: Callable[[], Image.Image]
+    said: Any = None
 
 
 class Dataset(Protocol):

@@ -13,14 +13,14 @@ from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError
 from bench.pool import WHOLE
-from bench.preprocess import to_input
+from bench.preprocess import load, to_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bench.contracts import Array, Dataset, Feed, Sample
-    from bench.records import Artifact, Model, TensorSpec
+    from bench.records import Artifact, Model, Preprocess, TensorSpec
 
 #: Distinct inputs in the pool, fewer where they would take more than POOL_BYTES together.
 POOL = 32
@@ -44,7 +44,8 @@ def feeds(
         return
     how, spec = model.preprocess, model.inputs[0]
     real = with_images(dataset)
-    seen = (image for _, image in readable(real, n, unreadable)) if real else _synthetic_images()
+    chosen = readable(real, how, n, unreadable) if real else None
+    seen = (image for _, image in chosen) if chosen else _synthetic_images()
     for image in islice(seen, n):
         yield {spec.name: to_input(image, how)[None].astype(spec.dtype, copy=False)}
 
@@ -56,15 +57,16 @@ def with_images(dataset: Dataset | None) -> Dataset | None:
 
 def readable(
     dataset: Dataset,
+    how: Preprocess,
     n: int,
     unreadable: Callable[[Sample, StageError], None] = lambda *_: None,
 ) -> Iterator[tuple[Sample, Image.Image]]:
-    """Those of the first n calibration samples that can be read, each with its image; the others
-    are told to `unreadable` and left out."""
+    """Those of the first n calibration samples that can be read and fed, each with its image; the
+    others are told to `unreadable` and left out."""
     read = 0
     for sample in dataset.calibration[:n]:
         try:
-            image = sample.load()
+            image = load(sample, how)
         except StageError as error:
             problem = error
             unreadable(sample, error)

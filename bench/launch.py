@@ -61,7 +61,9 @@ class Child:
         python: str | None = None,
         remedy: str = "raise --timeout",
     ) -> None:
-        """`remedy` is what a person can do when a deadline passes."""
+        """`remedy` is what a person can do when a deadline passes. Raises UsageError for a request
+        that cannot be written down."""
+        asked = _encoded(request)
         self._on_reply = on_reply
         self._remedy = remedy
         self._stage: Stage = "target"
@@ -82,7 +84,7 @@ class Child:
         except OSError as error:  # no memory, no process, no file left for it
             said = f"a process cannot be started: {error.strerror or error}"
             raise ChildError(Failure(self._stage, "spawn", said), "") from error
-        self._send(request)
+        self._send(asked)
 
     def __enter__(self) -> Child:
         return self
@@ -107,7 +109,7 @@ class Child:
 
     def ask(self, command: Command, answer: type[T], deadline: Deadline) -> T:
         """Give a command and return what it answers."""
-        self._send(command)
+        self._send(_encoded(command))
         return self.answer(answer, deadline)
 
     def answer(self, kind: type[T], deadline: Deadline) -> T:
@@ -133,9 +135,9 @@ class Child:
             failure = Failure(self._stage, "timeout", f"the time limit ran out: {self._remedy}")
         raise ChildError(failure, _tail(self._stderr))
 
-    def _send(self, message: Request | Command) -> None:
+    def _send(self, line: bytes) -> None:
         with suppress(BrokenPipeError):  # it has died; its end says why
-            self._stdin.write(msgspec.json.encode(message) + b"\n")
+            self._stdin.write(line)
             self._stdin.flush()
 
     def _line(self, deadline: Deadline) -> bytes | None:
@@ -205,6 +207,15 @@ def interpreter(path: str) -> str:
             f"{path} -m pip install frontier-bench=={__version__}"
         )
     return path
+
+
+def _encoded(message: Request | Command) -> bytes:
+    """A message as the child reads it. Raises UsageError for a name or a path whose bytes are no
+    text: JSON cannot hold it."""
+    try:
+        return msgspec.json.encode(message) + b"\n"
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!r} is not UTF-8: rename it") from error
 
 
 def _signal_name(number: int) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from bench.datasets.images import shown
+from bench.errors import StageError
 from bench.geometry import placed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bench.contracts import Sample
     from bench.records import Preprocess
 
 _RESAMPLING = {
@@ -20,6 +24,21 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+def load(sample: Sample, how: Preprocess) -> Image.Image:
+    """The image of a sample. Raises StageError as the sample does, and "bad-image" where resizing
+    would make more pixels of it than Pillow takes from any file: an image of 1 x 16,000, its
+    shorter side brought to 256, would have a thousand million."""
+    image = sample.load()
+    width, height = placed(image.size, how).resized
+    if width * height > (Image.MAX_IMAGE_PIXELS or inf):
+        raise StageError(
+            "bad-image",
+            f"{shown(sample.name)} is {image.width}x{image.height} pixels, and would be resized to "
+            f"{width}x{height}",
+        )
+    return image
 
 
 def to_input(image: Image.Image, how: Preprocess) -> NDArray[np.float32]:

@@ -310,8 +310,9 @@ class Accuracy:
     """Accuracy of the artifact that was timed, in percent. `metric`, `value` and `ci95` are the
     headline, `metrics` all figures; `reference` and `reference_metrics` are those of the fp32 ONNX
     on the same images, `change_ci95` is the paired interval of value - reference in points, and
-    `agreement` how much of what they say is the same. `n` images were evaluated, those whose names
-    hash to `subset`; `skipped` others could not be read."""
+    `agreement` how much of what they say is the same. `n` images were evaluated, whose names and
+    truths hash to `subset`, on every machine and for every model; `fingerprint` is of all the data
+    as their files lie here, times of change and all. `skipped` other images could not be read."""
 
     task: Task
     metric: str

@@ -50,7 +50,7 @@ class OnnxFile:
         said = sidecar.read(path, _outputs(onnx_graph.output_shape(graph)))
         if said is None:
             return model
-        _require_fit(path, model.inputs[0], said)
+        _require_fit(path, model.inputs, said)
         return replace(
             model,
             task=said.task,
@@ -98,14 +98,26 @@ def _outputs(shape: tuple[int | None, ...]) -> int | None:
     return prod(sizes) if sizes and len(sizes) == len(shape) - 1 else None
 
 
-def _require_fit(path: Path, found: TensorSpec, said: sidecar.Sidecar) -> None:
+def _require_fit(path: Path, inputs: tuple[TensorSpec, ...], said: sidecar.Sidecar) -> None:
     """Raise UsageError where the file's input cannot hold what its sidecar makes."""
-    how = said.preprocess
+    beside, how = path.with_suffix(".toml"), said.preprocess
+    if len(inputs) > 1:
+        names = ", ".join(spec.name for spec in inputs)
+        raise UsageError(
+            f"{beside} says how one input is fed, and {path.name} takes {len(inputs)} ({names}): "
+            "without it the file is timed, not evaluated"
+        )
+    [found] = inputs
     channels, plane = len(how.mean), (how.height, how.width)
     wanted = (channels, *plane) if how.layout == "NCHW" else (*plane, channels)
     sizes = found.shape[1:]
     if len(sizes) != 3 or any(a not in (None, b) for a, b in zip(sizes, wanted, strict=True)):
+        raise UsageError(f"{beside} makes inputs of shape {wanted}, and {path.name} takes {sizes}")
+    # Fractions are cut off there: of pixels between 0 and 1 that leaves black.
+    zero = 128 if found.dtype == "int8" else 0
+    as_they_are = how.scale == 1 and set(how.mean) == {zero} and set(how.std) == {1}
+    if not found.dtype.startswith("float") and not as_they_are:
         raise UsageError(
-            f"{path.with_suffix('.toml')} makes inputs of shape {wanted}, and {path.name} takes "
-            f"{sizes}"
+            f"{path.name} takes pixels as they are ({found.dtype}): {beside} has to say scale = 1, "
+            f"mean = [{zero}], std = [1]"
         )

@@ -166,7 +166,7 @@ def _labels(path: Path, labels: tuple[str, ...] | str) -> tuple[str, ...]:
         return labels
     file = path.parent / labels
     try:
-        return tuple(file.read_text(encoding="utf-8").splitlines())
+        return tuple(file.read_text(encoding="utf-8-sig").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"the sidecar {path}: its labels {file} cannot be read: {error}"

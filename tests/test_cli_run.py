@@ -165,6 +165,35 @@ def test_wrong_arguments_exit_2_in_one_sentence(
         assert "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize("option", ["--data", "--calib", "--weights"])
+def test_a_path_that_is_not_utf8_exits_2_in_one_sentence(
+    bench: Any, tiny_onnx: Path, tmp_path: Path, option: str
+) -> None:
+    """No record could hold it."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    given = [option, odd, *(["--data", tmp_path] if option == "--calib" else [])]
+    ran = bench("run", "-m", tiny_onnx, *FAKE, *QUICK, *given)
+    assert ran.status == 2
+    assert "caf\\udce9' is not UTF-8: rename it" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_coverage_with_weights_that_are_not_utf8_exits_2(bench: Any, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.pt")
+    try:
+        odd.touch()
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    job = ["-m", "builtin:digits-lenet", *FAKE, "--weights", odd, "--out", tmp_path / "out.md"]
+    ran = bench("coverage", *job)
+    assert ran.status == 2
+    assert "caf\\udce9.pt' is not UTF-8: rename it" in ran.err
+
+
 def test_hardware_that_is_not_here_is_refused_with_exit_3(
     bench: Any, tiny_onnx: Path, own_store: Path
 ) -> None:

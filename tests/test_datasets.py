@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench.datasets import classes, images, open_folder
 from bench.datasets.split import Folder, Listed
-from bench.errors import StageError, UsageError
+from bench.errors import StageError, Unavailable, UsageError
 from bench.records import Data, Model, Output, Preprocess, TensorSpec
 from tests.builders import refused
 from tests.conftest import QUICK, WORKED
@@ -98,6 +98,42 @@ def test_a_bad_file_of_instances(tmp_path: Path, changed: dict[str, Any], words:
         open_folder(coco(tmp_path, **changed), DETECTOR, Data())
 
 
+def test_categories_of_other_names_are_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    found = open_folder(coco(tmp_path), replace(DETECTOR, labels=("a", "b")), Data(calibration=0))
+    assert found.test[0].truth["classes"] == [1]
+    [note] = found.notes
+    assert "no class of the model has the name of one: they were taken in order, cat for a" in note
+    assert open_folder(tmp_path, DETECTOR, Data()).notes == ()
+
+
+def test_names_of_which_the_model_has_some_are_not_taken_in_order(tmp_path: Path) -> None:
+    """A byte order mark before the first of three labels once moved all three."""
+    for name in ("bird", "cat", "dog"):
+        paint(tmp_path / "val" / name / "a.png")
+    marked = replace(CLASSIFIER, labels=("\ufeffcat", "dog", "bird"))
+    with refused(UsageError, "3 subfolders", "none of the model's 3 classes is called cat"):
+        open_folder(tmp_path / "val", marked, Data())
+    with refused(UsageError, "2 categories", "none of the model's 2 classes is called cat"):
+        open_folder(coco(tmp_path / "coco"), replace(DETECTOR, labels=("dog", "bird")), Data())
+    other = replace(CLASSIFIER, labels=("x", "y", "z"))
+    [note] = open_folder(tmp_path / "val", other, Data()).notes
+    assert "3 subfolders, and no class of the model has the name of one" in note
+    assert "taken in order, bird for x and so on" in note
+
+
+@pytest.mark.parametrize("size", [(4, 3), (6, 8)], ids=["shrunk", "turned"])
+def test_an_image_of_another_size_than_its_boxes_is_left_out(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """Its boxes would be somewhere else in it."""
+    root = coco(tmp_path)
+    Image.new("RGB", size).save(root / "val2017" / "2.jpg")
+    found = {each.name: each for each in open_folder(root, DETECTOR, Data(calibration=0)).test}
+    assert found["1.jpg"].load().size == (8, 6)
+    with refused(StageError, "2.jpg is {}x{}".format(*size), "instances_val2017.json says 8x6"):
+        found["2.jpg"].load()
+
+
 def test_masks_in_both_of_their_forms(tmp_path: Path) -> None:
     for names in (("images", "masks"), ("JPEGImages", "SegmentationClass")):
         root = tmp_path / names[0]
@@ -147,6 +183,19 @@ def test_imagenets_ids_name_its_classes(tmp_path: Path) -> None:
         open_folder(tmp_path / "val", replace(CLASSIFIER, labels=labels), Data())
 
 
+def test_without_timm_the_order_of_imagenets_ids_is_not_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classes, "find_spec", lambda _: None)
+    for wnid in ("n02123045", "n01440764"):
+        paint(tmp_path / "val" / wnid / "a.png")
+    for labels in ((), tuple(f"class {i}" for i in range(1000))):
+        with refused(Unavailable, tmp_path / "val", "timm", "pip install"):
+            open_folder(tmp_path / "val", replace(CLASSIFIER, labels=labels), Data())
+    every = [f"n{i:08}" for i in range(1000)]
+    assert classes._matched(tmp_path, every, ()) == ([*range(1000)], [])
+
+
 def test_a_list_beside_images_that_were_sorted_into_classes(tmp_path: Path) -> None:
     paint(tmp_path / "val" / "ant" / "0.png")
     (tmp_path / "val.txt").write_text("0.png 1\n")
@@ -189,7 +238,7 @@ def of_classes(*counts: int, calibration: int = 0, reverse: bool = False) -> Fol
     """So many images of each class; they need not be there to be split."""
     names = [(f"{i}/{j}.png", i) for i, n in enumerate(counts) for j in range(n)]
     listed = [Listed(Path(name), name, i) for name, i in names]
-    return Folder("val", "classification", (), tuple(listed[:: -1 if reverse else 1]), calibration)
+    return Folder("val", (), tuple(listed[:: -1 if reverse else 1]), calibration)
 
 
 def counted(samples: Sequence[Sample], classes: int) -> list[int]:
@@ -350,6 +399,16 @@ def test_a_mask_that_changes_is_seen(tmp_path: Path) -> None:
     before = open_folder(root, SEGMENTER, Data()).fingerprint
     Image.new("L", (16, 16), 1).save(root / "masks" / "00.png")
     assert open_folder(root, SEGMENTER, Data()).fingerprint != before
+
+
+def test_the_fingerprint_of_masks_does_not_depend_on_where_the_folder_lies(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        for image in masked(tmp_path / place / "voc", 3).rglob("*.png"):
+            os.utime(image, ns=(0, 0))
+    here, there = (
+        open_folder(tmp_path / place / "voc", SEGMENTER, Data()) for place in ("here", "there")
+    )
+    assert here.fingerprint == there.fingerprint
 
 
 def test_copies_within_the_data_do_not_calibrate(tmp_path: Path) -> None:

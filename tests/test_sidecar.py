@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from bench.errors import UsageError
 from bench.records import Output
@@ -111,6 +113,51 @@ def test_a_background_class_has_to_be_placed(tmp_path: Path) -> None:
 def test_a_bad_sidecar_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
     with refused(UsageError, "net.toml", words):
         OnnxFile().describe(str(sidecar(tmp_path, text)), "pretrained")
+
+
+def test_labels_in_a_file_that_begins_with_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("cat\ndog\n", encoding="utf-8-sig")
+    found = read(sidecar(tmp_path, GOOD + 'labels = "names.txt"'), None)
+    assert found is not None
+    assert found.labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "mean"),
+    [
+        (TensorProto.UINT8, "uint8", 0),
+        (TensorProto.INT32, "int32", 0),
+        (TensorProto.INT8, "int8", 128),
+    ],
+)
+def test_whole_numbers_are_pixels_as_they_are(
+    tmp_path: Path, kind: int, dtype: str, mean: int
+) -> None:
+    """Divided by 255 all of them are 0, and every image black."""
+    network = sidecar(tmp_path, GOOD)
+    model = onnx.load(network)
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    onnx.save(model, network)
+    right = f"{GOOD}scale = 1\nmean = [{mean}]\n"
+    for text in (GOOD, f"{right}std = [0.5]", f"{GOOD}scale = 1\nmean = [0.5]"):
+        network.with_suffix(".toml").write_text(text)
+        with refused(UsageError, "net.toml", dtype, f"scale = 1, mean = [{mean}], std = [1]"):
+            OnnxFile().describe(str(network), "pretrained")
+    network.with_suffix(".toml").write_text(right)
+    assert OnnxFile().describe(str(network), "pretrained").task == "classification"
+
+
+def test_a_file_of_two_inputs_has_no_sidecar(tmp_path: Path) -> None:
+    network = sidecar(tmp_path, GOOD)
+    model = onnx.load(network)
+    model.graph.input.append(
+        helper.make_tensor_value_info("image_shape", TensorProto.FLOAT, [1, 2])
+    )
+    onnx.save(model, network)
+    with refused(UsageError, "net.toml", "takes 2 (input, image_shape)", "timed, not evaluated"):
+        OnnxFile().describe(str(network), "pretrained")
+    network.with_suffix(".toml").unlink()
+    assert OnnxFile().describe(str(network), "pretrained").task is None
 
 
 def test_every_decoder_goes_with_its_task(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 
 from bench.accuracy.ledger import Ledger, Seen
 from bench.check import fixed_batch, outputs
+from bench.datasets.images import PASSING
 from bench.errors import StageError
 from bench.machine import usable_threads
-from bench.preprocess import to_input
+from bench.preprocess import load, to_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,13 @@ BATCH = 8
 MOST_SESSIONS = 8
 
 
+def batch_of(model: Model) -> int:
+    """Images a step. Boxes that the network itself has chosen are those of one image, for nothing
+    in them says which image of several each belongs to."""
+    alone = model.output is not None and model.output.decoder == "boxes"
+    return fixed_batch(model) or (1 if alone else BATCH)
+
+
 def predict(
     open_sessions: Open,
     samples: Sequence[Sample],
@@ -50,7 +58,7 @@ def predict(
 ) -> list[Seen]:
     """What the network says of each image. `open_sessions(batch, threads, streams)` opens the
     artifact; `on_images` hears how many images are done, and how many were before."""
-    batch = fixed_batch(model) or BATCH
+    batch = batch_of(model)
     chunks = [samples[i : i + batch] for i in range(0, len(samples), batch)]
     for number in list(ledger.done):
         if number not in range(len(chunks)) or len(ledger.done[number]) != len(chunks[number]):
@@ -96,9 +104,9 @@ def _batch(
     arrays, sizes, rows = [], [], []
     for i, sample in enumerate(chunk):
         try:
-            image = sample.load()
+            image = load(sample, model.preprocess)
         except StageError as error:
-            seen[i]["bad"] = str(error)
+            seen[i] = {"bad": str(error), "passing": error.kind == PASSING}
             continue
         if odd := image.info.get("odd"):
             seen[i]["odd"] = odd

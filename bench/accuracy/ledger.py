@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one image: its prediction, or why there is none (`bad`); `odd` is what is not
-    ordinary about it."""
+    """What became of one image: its prediction, or why there is none (`bad`), and whether that may
+    be otherwise another time (`passing`); `odd` is what is not ordinary about it."""
 
     prediction: Any = None
     bad: str | None = None
     odd: str | None = None
+    passing: bool = False
 
 
 class Ledger:
@@ -50,9 +51,12 @@ class Ledger:
             self._path.write_bytes(b"".join(whole))
 
     def add(self, number: int, predictions: list[Seen]) -> None:
-        """Keep the predictions of a batch. May be called by several threads."""
-        with self._lock, self._path.open("ab") as file:
-            file.write(msgspec.json.encode([number, predictions]) + b"\n")
+        """Keep the predictions of a batch; not on disk where some may be otherwise next time. May
+        be called by several threads."""
+        with self._lock:
+            if not any(each.passing for each in predictions):
+                with self._path.open("ab") as file:
+                    file.write(msgspec.json.encode([number, predictions]) + b"\n")
             self.done[number] = predictions
 
     def remove(self) -> None:

@@ -31,7 +31,8 @@ def fingerprint(model: str, weights: str) -> str | None:
     for file in files:
         try:
             if file.is_file():
-                hashed.update(f"{file.name} {sha256_of([file])} ".encode())
+                name = file.name.encode(errors="surrogateescape")
+                hashed.update(name + f" {sha256_of([file])} ".encode())
                 found = True
         except OSError:  # whoever exports it says so
             continue

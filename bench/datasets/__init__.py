@@ -50,3 +50,7 @@ def require_folder(path: Path, option: str = "--data") -> None:
         next(path.iterdir(), None)
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be read: {error.strerror}") from error
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError as error:  # bytes that are no text, which a record cannot hold
+        raise UsageError(f"{option} {str(path.resolve())!r} is not UTF-8: rename it") from error

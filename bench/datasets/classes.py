@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.datasets.images import is_file, is_hidden, is_image, shown
+from bench.datasets.labels import by_name, in_order
 from bench.datasets.split import Listed
-from bench.errors import UsageError
+from bench.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ _WNID = re.compile(r"n\d{8}")
 _LABEL = re.compile(r"\d{1,9}")
 #: Characters of a list that a message quotes.
 _QUOTED = 60
+#: Classes of ImageNet.
+_IMAGENET = 1000
 
 
 def indices(path: Path) -> list[Path]:
@@ -74,13 +77,15 @@ def _file(path: Path, name: str) -> Path:
 def from_subfolders(path: Path, labels: Sequence[str]) -> tuple[list[Listed], list[str]]:
     """A subfolder a class: the images, and what was noticed."""
     folders = subfolders(path)
-    indices = _matched(path, [folder.name for folder in folders], labels)
-    listed, notes = [], []
+    indices, notes = _matched(path, [folder.name for folder in folders], labels)
+    listed = []
     for folder, index in zip(folders, indices, strict=True):
         images = [image for image in sorted(folder.iterdir()) if is_image(image)]
         if not images:
-            notes.append(f"the class {folder.name} has no image in {path}")
-        listed += [Listed(image, f"{folder.name}/{image.name}", index) for image in images]
+            notes.append(f"the class {shown(folder.name)} has no image in {path}")
+        for image in images:
+            name = f"{folder.name}/{image.name}"
+            listed.append(Listed(image, name, index, said=folder.name))
     return listed, notes
 
 
@@ -88,26 +93,36 @@ def subfolders(path: Path) -> list[Path]:
     return sorted(each for each in path.iterdir() if each.is_dir() and not is_hidden(each))
 
 
-def _matched(path: Path, names: list[str], labels: Sequence[str]) -> list[int]:
-    """The class of each subfolder: by the model's labels, by ImageNet's ids, or in sorted order."""
-    if set(names) <= set(labels):
+def _matched(path: Path, names: list[str], labels: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The class of each subfolder, and what was assumed: by the model's labels, by ImageNet's ids,
+    or in sorted order."""
+    data = f"--data {path} has {len(names)} subfolders"
+    chosen = by_name(data, names, labels)
+    if chosen is not None:
         if twice := next((name for name in names if list(labels).count(name) > 1), None):
             raise UsageError(
                 f"--data {path}: the model has several classes called {twice!r}; name the "
                 "subfolders by their WordNet ids (n01440764, ...)"
             )
-        return [list(labels).index(name) for name in names]
-    wnids = imagenet_wnids()
-    if all(_WNID.fullmatch(name) for name in names) and len(labels) in (0, len(wnids)):
-        if strange := next((name for name in names if name not in wnids), None):
-            raise UsageError(f"--data {path}: {strange} is none of ImageNet's 1,000 classes")
-        return [wnids.index(name) for name in names]
-    if len(names) == len(labels):
-        return list(range(len(names)))
-    raise UsageError(
-        f"--data {path} has {len(names)} subfolders, and the model has {len(labels)} classes of "
-        "other names: they cannot be matched"
-    )
+        return chosen, []
+    if all(_WNID.fullmatch(name) for name in names) and len(labels) in (0, _IMAGENET):
+        return _by_wnid(path, names), []
+    chosen, note = in_order(data, names, labels)
+    return chosen, [note]
+
+
+def _by_wnid(path: Path, names: list[str]) -> list[int]:
+    """By ImageNet's ids. Raises Unavailable where nothing here knows their order."""
+    # All of them together, sorted, are in their order already.
+    wnids = imagenet_wnids() or (names if len(names) == _IMAGENET else [])
+    if not wnids:
+        raise Unavailable(
+            f"--data {path}: the order of ImageNet's WordNet ids comes with timm, which is not "
+            "installed: pip install 'frontier-bench[zoo]'"
+        )
+    if strange := next((name for name in names if name not in wnids), None):
+        raise UsageError(f"--data {path}: {strange} is none of ImageNet's 1,000 classes")
+    return [wnids.index(name) for name in names]
 
 
 def imagenet_wnids() -> list[str]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bench.datasets.images import is_file, shown
+from bench.datasets.labels import by_name, in_order
 from bench.datasets.split import Listed
 from bench.errors import StageError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from PIL import Image
 
 
 class _Image(msgspec.Struct):
@@ -93,9 +97,10 @@ def _has_images(path: Path, index: Path) -> bool:
 
 def read(
     path: Path, index: Path, labels: Sequence[str], *, masks: bool = False
-) -> tuple[list[Listed], list[str]]:
-    """Every image with its boxes, and the names of the classes in order: the model's own where
-    they are the same ones, else by category id. With `masks` every object needs one."""
+) -> tuple[list[Listed], list[str], list[str]]:
+    """Every image with its boxes; the names of the classes in order, the model's own where they are
+    the same ones, else by category id; and what was noticed. With `masks` every object needs one.
+    """
     try:
         found = msgspec.json.decode(index.read_bytes(), type=_Instances)
     except msgspec.MsgspecError as error:
@@ -103,17 +108,8 @@ def read(
             f"{index} is no COCO file of instances (images, annotations, categories): {error}"
         ) from error
     categories = sorted(found.categories, key=lambda category: category.id)
-    names = [category.name for category in categories]
-    if labels and set(names) <= set(labels):
-        order = {category.id: list(labels).index(category.name) for category in categories}
-        names = list(labels)
-    elif labels and len(labels) != len(names):
-        raise UsageError(
-            f"{index} has {len(names)} categories, and the model has {len(labels)} classes of "
-            "other names: they cannot be matched"
-        )
-    else:
-        order = {category.id: i for i, category in enumerate(categories)}
+    order, names, notes = _classes(index, categories, labels)
+    called = {category.id: category.name for category in categories}
     truths: dict[int, dict[str, Any]] = {
         image.id: {"size": [image.width, image.height]} for image in found.images
     }
@@ -129,14 +125,42 @@ def read(
             )
         of_image[each.image_id].append(each)
     folder = _folder(path, index, [image.file_name for image in found.images]) or path
-    return [
-        Listed(
-            folder / image.file_name,
-            image.file_name,
-            {**truths[image.id], **_boxes(of_image[image.id], order)},
-        )
-        for image in found.images
-    ], names
+    listed = []
+    for image in found.images:
+        file, size = folder / image.file_name, (image.width, image.height)
+        truth = {**truths[image.id], **_boxes(of_image[image.id], order)}
+        said = {**truth, "classes": [called[each.category_id] for each in of_image[image.id]]}
+        check = partial(_check, file, index.name, size)
+        listed.append(Listed(file, image.file_name, truth, check=check, said=said))
+    return listed, names, notes
+
+
+def _classes(
+    index: Path, categories: Sequence[_Category], labels: Sequence[str]
+) -> tuple[dict[int, int], list[str], list[str]]:
+    """The class of each category by its id, the names of the classes, and what was assumed.
+    Categories are in the order of their ids."""
+    names = [category.name for category in categories]
+    data = f"{index} has {len(names)} categories"
+    if not labels:  # the model says nothing that could be held against the order of the ids
+        return _by_id(categories, range(len(names))), names, []
+    chosen = by_name(data, names, labels)
+    if chosen is not None:
+        return _by_id(categories, chosen), list(labels), []
+    chosen, note = in_order(data, names, labels)
+    return _by_id(categories, chosen), names, [note]
+
+
+def _by_id(categories: Sequence[_Category], classes: Iterable[int]) -> dict[int, int]:
+    return {category.id: i for category, i in zip(categories, classes, strict=True)}
+
+
+def _check(file: Path, index: str, size: tuple[int, int], image: Image.Image) -> None:
+    """Raise StageError "bad-image" for an image of another size than its boxes were drawn on: one
+    that was shrunk since, or that was turned as its EXIF data ask for."""
+    if image.size != size:
+        found, said = ("{}x{}".format(*each) for each in (image.size, size))
+        raise StageError("bad-image", f"{shown(file)} is {found}, and {index} says {said} pixels")
 
 
 def _of_mask(segmentation: Any, width: int, height: int) -> str | None:

@@ -19,6 +19,8 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 _NAMED = 10
 #: Characters of a name that are shown: the longest that most file systems take.
 _SHOWN = 255
+#: The kind of error of a file that the system did not give this time: it may another time.
+PASSING = "unread"
 _ODD_MODES = {
     "L": "greyscale",
     "1": "greyscale",
@@ -51,8 +53,8 @@ def is_hidden(path: Path) -> bool:
 
 
 def read(path: Path) -> Image.Image:
-    """The whole image, its first frame where it has several. Raises StageError "bad-image", which
-    names the file, for what cannot be read to its end."""
+    """The whole image, its first frame where it has several. Raises what `refusal` says of a file
+    that cannot be read to its end."""
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise IsADirectoryError(0, "it is no file")
@@ -63,15 +65,26 @@ def read(path: Path) -> Image.Image:
             copy.info["odd"] = oddity(image)
             return copy
     except Exception as error:  # SyntaxError, ValueError and more, as the format likes
-        raise StageError("bad-image", f"{shown(path)} {problem_of(error)}") from error
+        raise refusal(path, error) from error
 
 
-def problem_of(error: Exception) -> str:
+def refusal(path: Path, error: Exception) -> StageError:
+    """What to raise for a file that is to be an image and cannot be read. It is "bad-image" where
+    the file is to blame; PASSING where the system would not give it, or has no memory for it: that
+    may be otherwise a minute later, and the file looks the same then."""
+    # Pillow's own complaints of a file are OSErrors as well, without a number.
+    passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno)
+    return StageError(PASSING if passing else "bad-image", f"{shown(path)} {_problem_of(error)}")
+
+
+def _problem_of(error: Exception) -> str:
     """What is wrong with a file that is to be an image, without its name."""
     if isinstance(error, UnidentifiedImageError):
         return "cannot be read as an image: it is none that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "cannot be read: there is not enough memory"
     return f"cannot be read as an image: {shown(error)}"
 
 

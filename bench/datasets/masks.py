@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from bench.datasets.images import is_image, problem_of, shown
+from bench.accuracy.segmentation import NOTHING
+from bench.datasets.images import is_image, refusal, shown
 from bench.datasets.split import Listed
 from bench.errors import StageError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What a mask calls the pixels that do not count.
-IGNORED = 255
 #: Folders of images and of masks, as VOC calls them and as others do.
 _PAIRS = (("JPEGImages", "SegmentationClass"), ("images", "masks"))
 VOC = (
@@ -53,17 +52,17 @@ def read(path: Path, images: Path, masks: Path, classes: int) -> list[Listed]:
 
 
 def _check(mask: Path, classes: int, image: Image.Image) -> None:
-    """Raise StageError "bad-image" for a mask that cannot be read, or is none of this image."""
+    """Raise StageError for a mask that cannot be read, "bad-image" for one of another image."""
     try:
         with Image.open(mask) as opened:
             mode, pixels = opened.mode, np.array(opened)
     except Exception as error:  # SyntaxError, ValueError and more, as with images
-        raise StageError("bad-image", f"{shown(mask)} {problem_of(error)}") from error
+        raise refusal(mask, error) from error
     if mode not in ("L", "P"):
         problem = f"is {mode}, a mask is grey or has a palette"
     elif pixels.shape != image.size[::-1]:
         problem = "is {1}x{0}, its image {2}x{3} pixels".format(*pixels.shape, *image.size)
-    elif (highest := pixels[pixels != IGNORED].max(initial=0)) >= classes:
+    elif (highest := pixels[pixels != NOTHING].max(initial=0)) >= classes:
         problem = f"has class {highest}, the model's last one is {classes - 1}"
     else:
         return

@@ -37,8 +37,8 @@ _TASKS: dict[str, tuple[Task, ...]] = {
 
 def open_folder(path: Path, model: Model, asked: Data) -> Folder:
     """The labelled images in a folder, for a model. Raises UsageError for a folder that is none of
-    the known forms, or more than one, or not for the model's task; StageError "bad-data"
-    for an object whose mask cannot be used."""
+    the known forms, or more than one, or not for the model's task; StageError "bad-data" for an
+    object whose mask cannot be used; Unavailable where its names need a package to be read."""
     try:
         form, read = _recognised(path)
         if model.task and model.task not in _TASKS[form]:
@@ -52,7 +52,6 @@ def open_folder(path: Path, model: Model, asked: Data) -> Folder:
         apart = _unlabelled(Path(asked.calibration_path)) if asked.calibration_path else None
         return Folder(
             name=path.resolve().name,
-            task=_TASKS[form][0],
             calibration_limit=asked.calibration,
             apart=apart,
             **found,
@@ -134,10 +133,11 @@ def _list(listing: Listing, index: Path, model: Model) -> dict[str, Any]:
 
 
 def _coco(path: Path, index: Path, model: Model) -> dict[str, Any]:
-    listed, names = coco.read(
+    listed, names, notes = coco.read(
         path, index, model.labels, masks=model.task == "instance-segmentation"
     )
-    return {"listed": tuple(listed), "classes": tuple(names), "stratum": _one_stratum}
+    found = {"listed": tuple(listed), "classes": tuple(names), "notes": tuple(notes)}
+    return {**found, "stratum": _one_stratum}
 
 
 def _masks(path: Path, images: Path, masked: Path, model: Model) -> dict[str, Any]:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from bench.records import Task
-
 #: Of data without calibration images of their own, at most this share calibrates.
 CALIBRATION_SHARE = 5
 #: Bytes of two files that are compared before the whole of them.
@@ -30,15 +28,16 @@ _HEAD = 1 << 14
 
 @dataclass(frozen=True)
 class Listed:
-    """One image of a listing: its path, its name within the data, and its truth; the file of its
-    truth where it has one of its own, and what raises StageError "bad-image" where that is none of
-    this image."""
+    """One image of a listing: its path, its name within the data, and its truth (`said`: see
+    `bench.contracts.Sample`); the file of its truth where it has one of its own, and what raises
+    StageError "bad-image" where the truth is none of this image."""
 
     path: Path
     name: str
     truth: Any
     beside: Path | None = None
     check: Callable[[Image.Image], None] | None = None
+    said: Any = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,6 @@ class Folder:
     """
 
     name: str
-    task: Task
     classes: tuple[str, ...]
     listed: tuple[Listed, ...]
     calibration_limit: int
@@ -89,12 +87,18 @@ class Folder:
         for part in self._parts:
             for each in part:
                 line = f"{each.name}\0{_seen(each.path)}\0"
-                if each.beside is not None:
-                    line += f"{_seen(each.beside)}\0"
                 digest.update(line.encode(errors="surrogateescape"))
-                digest.update(msgspec.json.encode(each.truth, enc_hook=str) + b"\n")
+                digest.update(_truth(each) + b"\n")
             digest.update(b"\n")
         return digest.hexdigest()
+
+
+def _truth(each: Listed) -> bytes:
+    """A truth, for the fingerprint. Of one that is a file its path says where the folder lies, and
+    that is no part of the data: its name and what is seen of it."""
+    if each.beside is None:
+        return msgspec.json.encode(each.truth, enc_hook=str)
+    return f"{each.beside.name}\0{_seen(each.beside)}".encode(errors="surrogateescape")
 
 
 def _seen(path: Path) -> str:
@@ -113,7 +117,7 @@ def _sample(each: Listed) -> Sample:
             each.check(image)
         return image
 
-    return Sample(each.name, each.truth, load)
+    return Sample(each.name, each.truth, load, each.said)
 
 
 def _hash(each: Listed, salt: bytes = b"") -> bytes:

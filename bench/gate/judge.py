@@ -133,18 +133,18 @@ def _judge_validity(outcome: Outcome, before: Result | None, after: Result) -> N
 
 
 def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Matrix) -> None:
-    """On the very same images there is no luck of the draw: what counts is the fall itself."""
+    """On the very same images there is no luck of the draw: what counts is the fall itself. They
+    are the same by their names and labels (`subset`), in whatever checkout they lie."""
     old, new = before.accuracy, after.accuracy
     if old is None:
         return
     if new is None:
         outcome.doubts.append(f"accuracy was {old.value:.2f} %, and was not measured tonight")
         return
-    images = old.fingerprint, old.subset, old.n, old.metric
-    if images != (new.fingerprint, new.subset, new.n, new.metric):
+    if (old.subset, old.n, old.metric) != (new.subset, new.n, new.metric):
         outcome.doubts.append(
-            "accuracy was measured on other images than in the baseline, and is not compared: set "
-            "the baseline anew"
+            "accuracy was measured on other images or labels than in the baseline, and is not "
+            "compared: set the baseline anew"
         )
         return
     outcome.accuracy = old.value, new.value

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from bench import __version__, datasets, plugins
 from bench.accuracy import figures, inference
 from bench.accuracy.ledger import Ledger, Seen
-from bench.cache import Cache, require_intact, versions
+from bench.cache import Cache, require_intact, sha256_of, versions
 from bench.check import REFERENCE
 from bench.datasets import images
 from bench.errors import StageError
@@ -30,6 +32,19 @@ if TYPE_CHECKING:
 
 #: Seconds between two words of progress.
 _TELL_EVERY = 0.25
+
+
+class _Row(NamedTuple):
+    """One image, and what became of it with the artifact and with its reference."""
+
+    sample: Sample
+    found: Seen
+    wanted: Seen
+
+    @property
+    def bad(self) -> str | None:
+        """Why it is left out. What one of the two has not seen is left out of both."""
+        return self.found.bad or self.wanted.bad
 
 
 def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
@@ -59,54 +74,55 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
             *(target.runner, target.precision, target.device, target.options),
             *(versions(runner.packages), seen_on),
         ]
+        kept = cache.get("predictions", key, list[Seen])
+        if kept is not None:
+            return kept
         ledger = Ledger(cache.root / "evaluations", key, fresh=request.fresh)
-
-        def make(_: Path) -> list[Seen]:
-            return inference.predict(
-                lambda batch, threads, streams: runner.open(
-                    artifact, target, batch=batch, threads=threads, streams=streams
-                ),
-                known,
-                how,
-                model,
-                ledger,
-                _teller(tell, len(known)),
-                sessions=None if target.device == "cpu" else 1,
-            )
-
-        seen, _ = cache.get_or_make("predictions", key, list[Seen], make)
-        ledger.remove()
+        seen = inference.predict(
+            lambda batch, threads, streams: runner.open(
+                artifact, target, batch=batch, threads=threads, streams=streams
+            ),
+            known,
+            how,
+            model,
+            ledger,
+            _teller(tell, len(known)),
+            sessions=None if target.device == "cpu" else 1,
+        )
+        if not any(each.passing for each in seen):  # else the ledger goes on with the others
+            cache.put("predictions", key, seen)
+            ledger.remove()
         return seen
 
     wanted = seen_by(request.exported, REFERENCE)
     found = seen_by(request.built, job.target)
+    rows = [_Row(*each) for each in zip(known, found, wanted, strict=True)]
     notes = [
         *dataset.notes,
-        *_notes(strangers, known, found, len(dataset.classes), samples),
+        *_notes(strangers, rows, len(dataset.classes), samples),
         *_broken(how, known, found, "outputs"),
     ]
     if wanted != found:
         notes += _broken(how, known, wanted, "outputs of the fp32 reference")
     if notes and job.data.strict:
         raise StageError("bad-data", f"--strict: {notes[0]}")
-    left = [i for i, each in enumerate(found) if not each.bad]
+    left = [row for row in rows if not row.bad]
     if not left:
         why = f": {notes[0]}" if notes else ""
         raise StageError("no-data", f"{dataset.name} has no image to evaluate on{why}")
-    if all(how.broken(found[i].prediction) == 1 for i in left):
+    if all(how.broken(row.found.prediction) == 1 for row in left):
         count = images.count(left)
         raise StageError("wrong-output", f"{count}, and of none are the outputs finite")
     result = figures.accuracy(
         how,
         model,
         dataset,
-        [found[i].prediction for i in left],
-        [wanted[i].prediction for i in left],
-        [known[i].truth for i in left],
+        [row.found.prediction for row in left],
+        [row.wanted.prediction for row in left],
+        [row.sample.truth for row in left],
     )
-    result = replace(
-        result, subset=_subset([known[i] for i in left]), skipped=len(samples) - len(left)
-    )
+    subset = _subset([row.sample for row in left])
+    result = replace(result, subset=subset, skipped=len(samples) - len(left))
     return Evaluated(result, tuple(notes))
 
 
@@ -122,11 +138,7 @@ def _in_range(samples: Sequence[Sample], classes: int) -> tuple[list[Sample], li
 
 
 def _notes(
-    strangers: Sequence[str],
-    samples: Sequence[Sample],
-    seen: Sequence[Seen],
-    classes: int,
-    asked: Sequence[Sample],
+    strangers: Sequence[str], rows: Sequence[_Row], classes: int, asked: Sequence[Sample]
 ) -> list[str]:
     """What was left out, and what is odd, with the first few names."""
     notes = []
@@ -136,12 +148,10 @@ def _notes(
             last = max(each.truth for each in asked)
             which = f"the model has {classes:,} outputs, the data classes up to {last:,}: {which}"
         notes.append(f"{images.count(strangers)} left out, labels out of range: {which}")
-    if bad := [each.bad for each in seen if each.bad]:
+    if bad := [row.bad for row in rows if row.bad]:
         notes.append(f"{images.count(bad)} left out: {images.first_few(bad)}")
-    for kind in sorted({each.odd for each in seen if each.odd}):
-        names = [
-            sample.name for sample, each in zip(samples, seen, strict=True) if each.odd == kind
-        ]
+    for kind in sorted({row.found.odd for row in rows if row.found.odd}):
+        names = [row.sample.name for row in rows if row.found.odd == kind]
         notes.append(f"{images.count(names)} {kind}, converted: {images.first_few(names)}")
     return notes
 
@@ -162,9 +172,22 @@ def _broken(how: Scorer, samples: Sequence[Sample], seen: Sequence[Seen], what: 
 
 
 def _subset(evaluated: Sequence[Sample]) -> str:
-    """The hash of what was evaluated, in its order."""
-    names = "\n".join(each.name for each in evaluated).encode(errors="surrogateescape")
-    return hashlib.sha256(names).hexdigest()[:12]
+    """The hash of what was evaluated, in its order: names and truths, as the data have them. So it
+    is the same for every model, in every folder and on every machine."""
+    digest = hashlib.sha256()
+    for each in evaluated:
+        said = each.truth if each.said is None else each.said
+        if isinstance(said, dict) and "mask" in said:
+            said = {**said, "mask": _content(said["mask"])}
+        digest.update(json.dumps([each.name, said], sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:12]
+
+
+def _content(mask: Any) -> str:
+    """The hash of a mask: of its file, or of its pixels where it is an array."""
+    if isinstance(mask, np.ndarray):
+        return hashlib.sha256(str(mask.shape).encode() + mask.tobytes()).hexdigest()
+    return sha256_of([Path(mask)])
 
 
 def _teller(tell: Teller, total: int) -> Callable[[int, int], None]:

@@ -157,7 +157,7 @@ def _batches(model: Model, asked: int, evaluated: bool, ahead: bool) -> list[int
         return [fixed]
     if ahead:
         return [asked]
-    return sorted({1, asked, *([inference.BATCH] if evaluated else [])})
+    return sorted({1, asked, *([inference.batch_of(model)] if evaluated else [])})
 
 
 def _check(
