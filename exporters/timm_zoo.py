@@ -44,6 +44,7 @@ class TimmZoo(TorchSource):
         if config is None:
             raise UsageError(f"timm says nothing of how {name} wants its input")
         found, notes = _find_weights(name, config, weights)
+        how, odd = _preprocess(config)
         return Model(
             name=architecture,
             source="timm",
@@ -51,13 +52,13 @@ class TimmZoo(TorchSource):
             task="classification",
             output=Output("scores"),
             inputs=(TensorSpec("input", (None, *config.input_size), "float32"),),
-            preprocess=_preprocess(config),
+            preprocess=how,
             labels=_labels(config),
             published=_published(f"{architecture}.{config.tag}", config.input_size[-1])
             if found == config.tag
             else None,
             weights_file=checkpoints.file_of(weights),
-            notes=notes,
+            notes=(*notes, *odd),
         )
 
     def export(self, model: Model, to: Path) -> Artifact:
@@ -106,22 +107,28 @@ def _find_weights(name: str, config: Any, asked: str) -> tuple[str, tuple[str, .
     return config.tag, ()
 
 
-def _preprocess(config: Any) -> Preprocess | None:
-    """timm's evaluation transform (timm/data/transforms_factory.py, transforms_imagenet_eval)."""
-    if config.crop_mode not in ("center", "squash"):
-        return None  # "border" pads; not evaluated rather than evaluated wrongly
+def _preprocess(config: Any) -> tuple[Preprocess | None, tuple[str, ...]]:
+    """timm's evaluation transform (timm/data/transforms_factory.py, transforms_imagenet_eval), and
+    why it is left out where it cannot be said: rather no accuracy than a wrong one."""
     channels, height, width = config.input_size
     if channels != 3:
         raise StageError("bad-model", f"inputs of {channels} channels are no RGB images")
-    return Preprocess(
+    mode = config.crop_mode
+    if mode not in ("center", "squash") or (mode == "center" and height != width):
+        note = f"timm's crop mode {mode!r} to {height} x {width} is not known here: not evaluated"
+        return None, (note,)
+    resized = floor(height / config.crop_pct), floor(width / config.crop_pct)
+    how = Preprocess(
         height=height,
         width=width,
-        shorter_side=floor(height / config.crop_pct) if config.crop_mode == "center" else None,
-        interpolation=config.interpolation or "bilinear",
+        shorter_side=resized[0] if mode == "center" else None,
+        interpolation=config.interpolation or "bicubic",
         mode="RGB",
         mean=tuple(config.mean),
         std=tuple(config.std),
+        squash=resized if mode == "squash" and resized != (height, width) else None,
     )
+    return how, ()
 
 
 def _labels(config: Any) -> tuple[str, ...]:
