@@ -108,6 +108,9 @@ class Model:
     published: Published | None = None
     weights_file: str | None = None
     notes: tuple[str, ...] = ()
+    #: The tag whose network it is, whatever the weights: an architecture's tags may differ in their
+    #: heads. None is the architecture's own first one.
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

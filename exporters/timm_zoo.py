@@ -44,6 +44,7 @@ class TimmZoo(TorchSource):
         if config is None:
             raise UsageError(f"timm says nothing of how {name} wants its input")
         found, notes = _find_weights(name, config, weights)
+        own = timm.get_pretrained_cfg(architecture)
         how, odd = _preprocess(config)
         return Model(
             name=architecture,
@@ -59,6 +60,7 @@ class TimmZoo(TorchSource):
             else None,
             weights_file=checkpoints.file_of(weights),
             notes=(*notes, *odd),
+            variant=None if own and own.tag == config.tag else config.tag,
         )
 
     def export(self, model: Model, to: Path) -> Artifact:
@@ -75,12 +77,12 @@ class TimmZoo(TorchSource):
 def _create(model: Model) -> Any:
     import timm
 
-    name = model.name
     pretrained = model.weights_file is None and model.weights != "random"
-    if pretrained:
-        name = f"{name}.{model.weights}"
+    tag = model.weights if pretrained else model.variant  # which its head and its size hang on
     with checkpoints.seeded():
-        module = timm.create_model(name, pretrained=pretrained, exportable=True)
+        module = timm.create_model(
+            f"{model.name}.{tag}" if tag else model.name, pretrained=pretrained, exportable=True
+        )
     if model.weights_file:
         checkpoints.load_file(module, model.weights_file)
     std_convs.fold(module)
