@@ -207,7 +207,7 @@ def _create(model: Model) -> Any:
     }
     kind = kinds[model.task]
     trained = model.weights != "random" and model.weights_file is None
-    folder, _ = _found(model.name, wanted=trained)
+    folder = _described(model) if trained else _found(model.name, wanted=False)[0]
     try:
         if trained:
             return kind.from_pretrained(folder, local_files_only=True).float().eval()
@@ -226,6 +226,26 @@ def _create(model: Model) -> Any:
     if model.weights_file:
         checkpoints.load_file(module, model.weights_file)
     return module
+
+
+def _described(model: Model) -> Path:
+    """The folder with the very weights that were described: a description is kept, and the hub may
+    have another commit by now. Raises StageError "changed" where they cannot be had."""
+    import huggingface_hub
+
+    # The hub's cache names folders after commits, and so is the tag.
+    owned = f"models--{model.name.replace('/', '--')}/snapshots/{model.weights}*"
+    if kept := next(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(owned), None):
+        return kept
+    folder, problem = _found(model.name, wanted=True)
+    found = _weights(model.name, folder, "pretrained", problem)[0] if folder else None
+    if folder is None or found != model.weights:
+        raise StageError(
+            "changed",
+            f"hf:{model.name} was described with the weights {model.weights}, and there is now "
+            f"{found or problem}: run it again with --no-cache",
+        )
+    return folder
 
 
 def _known_config(name: str) -> Any:
