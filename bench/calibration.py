@@ -71,6 +71,12 @@ class Calibration:
         key = [self.source, seen, self.n, msgspec.to_builtins(self.model.preprocess)]
         return hashlib.sha256(msgspec.json.encode(key)).hexdigest()
 
+    @property
+    def scored_by(self) -> list[Any]:
+        """What `score` hangs on, beside the inputs."""
+        model, classes = self.model, self.images.classes if self.images else ()
+        return [model.task, model.labels, msgspec.to_builtins(model.output), classes]
+
     def feeds(self) -> Iterator[Feed]:
         """One image a feed, batch 1."""
 

@@ -73,7 +73,9 @@ def placed(size: tuple[int, int], how: Preprocess) -> Placement:
             left, top = (how.width - resized[0]) // 2, (how.height - resized[1]) // 2
         return Placement(size, resized, canvas, left, top, scale, scale)
     if how.shorter_side is None:
-        return Placement(size, canvas, canvas, 0, 0, how.width / width, how.height / height)
+        tall, wide = how.squash or (how.height, how.width)
+        left, top = _crop_offset(wide, how.width), _crop_offset(tall, how.height)
+        return Placement(size, (wide, tall), canvas, left, top, wide / width, tall / height)
     short = min(size)
     resized = how.shorter_side * width // short, how.shorter_side * height // short
     return Placement(

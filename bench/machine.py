@@ -51,6 +51,12 @@ class Machine:
             return self.board or (self.gpus[0].name if self.gpus else "no GPU")
         return device
 
+    def what_computes(self, device: str) -> list[str | int]:
+        """What a computation on `device` may hang on, for runtimes choose their kernels by it. Part
+        of the key of whatever was computed or built here: caches are shared."""
+        gpus = [self.board, *(gpu.name for gpu in self.gpus)] if device == "gpu" else []
+        return [self.cpu, self.family, self.model, self.stepping, *gpus]
+
     def __str__(self) -> str:
         parts = [self.cpu_label, *(gpu.name for gpu in self.gpus), self.board]
         if not self.gpus and not self.board:

@@ -141,6 +141,8 @@ def _preprocessing(how: Row) -> str:
         fit = f"letterbox ({how['letterbox']}) {plane}"
     elif how["shorter_side"]:
         fit = f"shorter side to {how['shorter_side']}, centre crop {plane}"
+    elif how["squash"]:
+        fit = f"squash to {how['squash'][0]} x {how['squash'][1]}, centre crop {plane}"
     else:
         fit = f"squash to {plane}"
     scaled = f", / {how['scale']:g}" if how["scale"] != 1 else ""

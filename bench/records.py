@@ -48,7 +48,7 @@ class Preprocess:
     height: int
     width: int
     #: Resize the shorter side to this many pixels and crop the centre; None squashes the whole
-    #: image to (height, width), or letterboxes it.
+    #: image to (height, width) or to `squash`, or letterboxes it.
     shorter_side: int | None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
     mode: Literal["RGB", "BGR", "L"]
@@ -60,6 +60,8 @@ class Preprocess:
     pad: float = 114.0
     scale: float = 255.0
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+    #: Squash the whole image to this (height, width), and crop the centre of that.
+    squash: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,9 @@ class Model:
     published: Published | None = None
     weights_file: str | None = None
     notes: tuple[str, ...] = ()
+    #: The tag whose network it is, whatever the weights: an architecture's tags may differ in their
+    #: heads. None is the architecture's own first one.
+    variant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from bench.cache import sha256_of
 from bench.contracts import Outline
 from bench.errors import StageError, Unavailable, UsageError, first_line
 from bench.records import Model, Output, Preprocess, Task, TensorSpec
-from exporters import checkpoints, torch_onnx
+from exporters import checkpoints, hf_images, torch_onnx
 from exporters.hf_known import KNOWN
 from exporters.torch_program import TorchSource
 
@@ -26,7 +26,6 @@ _TASKS: dict[str, Task] = {
     "ForObjectDetection": "detection",
     "ForSemanticSegmentation": "segmentation",
 }
-_INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _CONFIGURED = ("*.json", "*.txt")
 #: Of an input of which nothing is said.
 _USUAL_SIDE = 224
@@ -49,7 +48,7 @@ class HfZoo(TorchSource):
             return _from_table(name, weights, str(problem))
         config = _config(folder)
         task = _task(name, config)
-        how = _preprocess(folder, task)
+        how, odd = hf_images.preprocess(folder)
         tag, notes = _weights(name, folder, weights, problem)
         labels = [str(config.id2label[i]) for i in sorted(config.id2label)]
         background = task == "classification" and labels[:1] == ["background"]
@@ -63,7 +62,7 @@ class HfZoo(TorchSource):
             preprocess=how,
             labels=tuple(labels[background:]),
             weights_file=checkpoints.file_of(weights),
-            notes=notes,
+            notes=(*notes, *odd),
         )
 
     def export(self, model: Model, to: Path) -> Artifact:
@@ -191,55 +190,6 @@ def _weights(
     return folder.name[:12], ()  # the hub's cache names folders after commits
 
 
-def _preprocess(folder: Path, task: Task) -> Preprocess | None:
-    """What its image processor does; None where it has none, or does what cannot be told."""
-    if not (folder / "preprocessor_config.json").is_file():
-        return None
-    from transformers import AutoImageProcessor
-
-    try:
-        made = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    except Exception:  # of a kind that this version does not know: timed, not evaluated
-        return None
-    size, crop = _sides(getattr(made, "size", None)), _sides(getattr(made, "crop_size", None))
-    edge = size.get("shortest_edge")
-    share = getattr(made, "crop_pct", None)
-    normalised = getattr(made, "do_normalize", True)
-    rest: dict[str, Any] = {
-        "interpolation": _INTERPOLATIONS[int(made.resample)],
-        "mode": "RGB",
-        "mean": tuple(made.image_mean) if normalised else (0.0,) * 3,
-        "std": tuple(made.image_std) if normalised else (1.0,) * 3,
-        "scale": round(1 / made.rescale_factor, 6) if made.do_rescale else 1.0,
-    }
-    if edge and "longest_edge" in size:  # DETR: the whole image, here in a square of a fixed size
-        return Preprocess(edge, edge, None, letterbox="top-left", **rest)
-    if edge and share and edge < 384:  # ConvNeXt's, which larger images are squashed by
-        return Preprocess(edge, edge, int(edge / share), **rest)
-    if edge and getattr(made, "do_center_crop", False) and crop:
-        return Preprocess(crop["height"], crop["width"], edge, **rest)
-    if edge:
-        return Preprocess(edge, edge, None if share else edge, **rest)
-    if "height" not in size:
-        return None
-    shorter = None
-    height, width = size["height"], size["width"]
-    if getattr(made, "do_center_crop", False) and crop:  # DeiT: squashed, then cropped
-        shorter, height, width = size["height"], crop["height"], crop["width"]
-    return Preprocess(height, width, shorter, **rest)
-
-
-def _sides(size: Any) -> dict[str, int]:
-    """A size as transformers writes it, in any of its forms."""
-    if isinstance(size, int):
-        return {"height": size, "width": size}
-    names = ("height", "width", "shortest_edge", "longest_edge")
-    said: dict[str, Any] = (
-        size if isinstance(size, dict) else {name: getattr(size, name, None) for name in names}
-    )
-    return {name: int(said[name]) for name in names if said.get(name)}
-
-
 def _size(config: Any, how: Preprocess | None) -> tuple[int, int]:
     if how:
         return how.height, how.width
@@ -257,7 +207,7 @@ def _create(model: Model) -> Any:
     }
     kind = kinds[model.task]
     trained = model.weights != "random" and model.weights_file is None
-    folder, _ = _found(model.name, wanted=trained)
+    folder = _described(model) if trained else _found(model.name, wanted=False)[0]
     try:
         if trained:
             return kind.from_pretrained(folder, local_files_only=True).float().eval()
@@ -276,6 +226,26 @@ def _create(model: Model) -> Any:
     if model.weights_file:
         checkpoints.load_file(module, model.weights_file)
     return module
+
+
+def _described(model: Model) -> Path:
+    """The folder with the very weights that were described: a description is kept, and the hub may
+    have another commit by now. Raises StageError "changed" where they cannot be had."""
+    import huggingface_hub
+
+    # The hub's cache names folders after commits, and so is the tag.
+    owned = f"models--{model.name.replace('/', '--')}/snapshots/{model.weights}*"
+    if kept := next(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(owned), None):
+        return kept
+    folder, problem = _found(model.name, wanted=True)
+    found = _weights(model.name, folder, "pretrained", problem)[0] if folder else None
+    if folder is None or found != model.weights:
+        raise StageError(
+            "changed",
+            f"hf:{model.name} was described with the weights {model.weights}, and there is now "
+            f"{found or problem}: run it again with --no-cache",
+        )
+    return folder
 
 
 def _known_config(name: str) -> Any:

@@ -44,6 +44,8 @@ class TimmZoo(TorchSource):
         if config is None:
             raise UsageError(f"timm says nothing of how {name} wants its input")
         found, notes = _find_weights(name, config, weights)
+        own = timm.get_pretrained_cfg(architecture)
+        how, odd = _preprocess(config)
         return Model(
             name=architecture,
             source="timm",
@@ -51,13 +53,14 @@ class TimmZoo(TorchSource):
             task="classification",
             output=Output("scores"),
             inputs=(TensorSpec("input", (None, *config.input_size), "float32"),),
-            preprocess=_preprocess(config),
+            preprocess=how,
             labels=_labels(config),
             published=_published(f"{architecture}.{config.tag}", config.input_size[-1])
             if found == config.tag
             else None,
             weights_file=checkpoints.file_of(weights),
-            notes=notes,
+            notes=(*notes, *odd),
+            variant=None if own and own.tag == config.tag else config.tag,
         )
 
     def export(self, model: Model, to: Path) -> Artifact:
@@ -74,12 +77,12 @@ class TimmZoo(TorchSource):
 def _create(model: Model) -> Any:
     import timm
 
-    name = model.name
     pretrained = model.weights_file is None and model.weights != "random"
-    if pretrained:
-        name = f"{name}.{model.weights}"
+    tag = model.weights if pretrained else model.variant  # which its head and its size hang on
     with checkpoints.seeded():
-        module = timm.create_model(name, pretrained=pretrained, exportable=True)
+        module = timm.create_model(
+            f"{model.name}.{tag}" if tag else model.name, pretrained=pretrained, exportable=True
+        )
     if model.weights_file:
         checkpoints.load_file(module, model.weights_file)
     std_convs.fold(module)
@@ -106,22 +109,28 @@ def _find_weights(name: str, config: Any, asked: str) -> tuple[str, tuple[str, .
     return config.tag, ()
 
 
-def _preprocess(config: Any) -> Preprocess | None:
-    """timm's evaluation transform (timm/data/transforms_factory.py, transforms_imagenet_eval)."""
-    if config.crop_mode not in ("center", "squash"):
-        return None  # "border" pads; not evaluated rather than evaluated wrongly
+def _preprocess(config: Any) -> tuple[Preprocess | None, tuple[str, ...]]:
+    """timm's evaluation transform (timm/data/transforms_factory.py, transforms_imagenet_eval), and
+    why it is left out where it cannot be said: rather no accuracy than a wrong one."""
     channels, height, width = config.input_size
     if channels != 3:
         raise StageError("bad-model", f"inputs of {channels} channels are no RGB images")
-    return Preprocess(
+    mode = config.crop_mode
+    if mode not in ("center", "squash") or (mode == "center" and height != width):
+        note = f"timm's crop mode {mode!r} to {height} x {width} is not known here: not evaluated"
+        return None, (note,)
+    resized = floor(height / config.crop_pct), floor(width / config.crop_pct)
+    how = Preprocess(
         height=height,
         width=width,
-        shorter_side=floor(height / config.crop_pct) if config.crop_mode == "center" else None,
-        interpolation=config.interpolation or "bilinear",
+        shorter_side=resized[0] if mode == "center" else None,
+        interpolation=config.interpolation or "bicubic",
         mode="RGB",
         mean=tuple(config.mean),
         std=tuple(config.std),
+        squash=resized if mode == "squash" and resized != (height, width) else None,
     )
+    return how, ()
 
 
 def _labels(config: Any) -> tuple[str, ...]:

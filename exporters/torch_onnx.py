@@ -339,8 +339,8 @@ def _require_sane(
 
 def _contrast(computed: list[Array]) -> float:
     """How much the outputs of two images differ, as a share of the largest: parity means nothing
-    for a network that says the same of everything."""
-    return max(agreement.gap(each[:1], each[1:2]) for each in computed)
+    for a network that says the same of everything. What has no batch says nothing of either."""
+    return max((agreement.gap(each[:1], each[1:2]) for each in computed if each.ndim), default=0.0)
 
 
 def _worst(problems: list[tuple[_Way, StageError]]) -> StageError:

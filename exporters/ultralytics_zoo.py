@@ -132,8 +132,8 @@ def _labels(classifies: bool) -> tuple[str, ...]:
 
 def _create(model: Model) -> Any:
     _set_up(online=True)
-    if model.weights.startswith(f"{model.name}.pt#"):
-        return _trained(str(model.weights_file))
+    if model.weights_file and _is_own(model.weights_file, model.name):
+        return _trained(model.weights_file)
     from ultralytics.nn.tasks import ClassificationModel, DetectionModel
 
     kind = ClassificationModel if model.task == "classification" else DetectionModel
@@ -142,6 +142,18 @@ def _create(model: Model) -> Any:
     if model.weights_file:
         checkpoints.load_file(module, model.weights_file)
     return module
+
+
+def _fetched(name: str) -> Path:
+    """Where the package's own file of weights is put."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / f"{name}.pt"
+
+
+def _is_own(file: str, name: str) -> bool:
+    """Whether a file is the one that was fetched, and not another of its name."""
+    return Path(file).expanduser().resolve() == _fetched(name).expanduser().resolve()
 
 
 def _configuration(name: str) -> str:
@@ -218,10 +230,9 @@ def _find_weights(name: str, asked: str) -> tuple[str, str | None, tuple[str, ..
     _set_up(online=problem is None)
     torch_onnx.require("ultralytics", extra="ultralytics")
     if problem is None:
-        import torch
         from ultralytics.utils.downloads import attempt_download_asset
 
-        wanted = Path(torch.hub.get_dir()) / "checkpoints" / f"{name}.pt"
+        wanted = _fetched(name)
         try:
             wanted.parent.mkdir(parents=True, exist_ok=True)
             file = str(attempt_download_asset(str(wanted)))

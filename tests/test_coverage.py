@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bench import progress
+from bench.content import fingerprint
 from bench.coverage import listing
-from bench.coverage.content import fingerprint
 from bench.coverage.ledger import Attempt, Ledger, held
 from bench.coverage.table import page
 from bench.coverage.watch import Watch

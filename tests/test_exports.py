@@ -146,6 +146,19 @@ def test_a_network_may_change_its_input(tmp_path: Path) -> None:
     assert torch.equal(images, before)
 
 
+class WithLoss(torch.nn.Module):  # type: ignore[misc]
+    """Scores, and one number beside them for the whole batch."""
+
+    def forward(self, images: Any) -> Any:
+        found = images.mean(dim=(2, 3))
+        return found, found.amax()
+
+
+def test_an_output_without_a_batch(tmp_path: Path) -> None:
+    made = torch_onnx.export(WithLoss(), [torch.randn(2, 3, 8, 8)], model(), tmp_path)
+    assert made.details["parity_contrast"] > 0.1
+
+
 def test_an_input_that_the_network_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
     with refused(StageError, "net refuses an input of shape [2, 3, 8, 8]"):
         torch_onnx.export(torch.nn.Linear(7, 2), [torch.randn(2, 3, 8, 8)], model(), tmp_path)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench.geometry import placed
 from bench.preprocess import to_input
 from bench.records import Preprocess
 
@@ -42,11 +43,12 @@ def how(**changed: Any) -> Preprocess:
 def as_torchvision(image: Image.Image, wanted: Preprocess) -> np.ndarray[Any, Any]:
     transforms = pytest.importorskip("torchvision.transforms")
     crop = (wanted.height, wanted.width)
+    whole = wanted.squash or crop
     return np.asarray(
         transforms.Compose(
             [
                 transforms.Resize(
-                    crop if wanted.shorter_side is None else wanted.shorter_side,
+                    whole if wanted.shorter_side is None else wanted.shorter_side,
                     interpolation=transforms.InterpolationMode(wanted.interpolation),
                     antialias=True,
                 ),
@@ -74,6 +76,20 @@ def test_as_torchvision(
     assert_same(picture(*size), how(shorter_side=shorter_side, interpolation=interpolation))
 
 
+@pytest.mark.parametrize("squash", [(256, 256), (235, 249), (224, 224), (200, 300)])
+@pytest.mark.parametrize("size", SIZES)
+def test_squashed_then_cropped(size: tuple[int, int], squash: tuple[int, int]) -> None:
+    assert_same(picture(*size), how(shorter_side=None, squash=squash))
+
+
+def test_the_way_back_from_what_was_squashed_and_cropped() -> None:
+    """Of 640 x 480 pixels, as 256 x 256, the crop leaves off 16 on each side."""
+    where = placed((640, 480), how(shorter_side=None, squash=(256, 256)))
+    whole, inside = np.array([0.0, 0, 224, 224]), np.array([0.0, 0, 112, 56])
+    found = where.to_image(np.stack([whole, inside]))
+    np.testing.assert_allclose(found, [[40, 30, 600, 450], [40, 30, 320, 135]])
+
+
 @pytest.mark.parametrize("crop", [(32, 48), (33, 47), (1, 1), (64, 64)])
 @pytest.mark.parametrize("size", [(80, 95), (95, 81)])
 def test_a_crop_that_is_no_square(size: tuple[int, int], crop: tuple[int, int]) -> None:
@@ -99,11 +115,16 @@ def test_an_image_smaller_than_the_crop_is_padded(size: tuple[int, int], crop: i
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     crop=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     shorter_side=st.one_of(st.none(), st.integers(1, 60)),
+    squash=st.one_of(st.none(), st.tuples(st.integers(1, 60), st.integers(1, 60))),
 )
 def test_any_size_as_torchvision(
-    size: tuple[int, int], crop: tuple[int, int], shorter_side: int | None
+    size: tuple[int, int],
+    crop: tuple[int, int],
+    shorter_side: int | None,
+    squash: tuple[int, int] | None,
 ) -> None:
-    assert_same(picture(*size), how(height=crop[0], width=crop[1], shorter_side=shorter_side))
+    wanted = how(height=crop[0], width=crop[1], shorter_side=shorter_side, squash=squash)
+    assert_same(picture(*size), wanted)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P", "RGBA", "LA", "1", "YCbCr", "I", "F"])

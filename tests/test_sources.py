@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,29 @@ def test_an_unknown_yolo_and_a_missing_package_are_said_in_a_sentence(
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with refused(Unavailable, "pip install 'frontier-bench[ultralytics]'"):
         zoo.describe("yolov5nu", "random")
+
+
+def test_what_is_exported_is_what_was_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A description is kept, and by the time of the export the hub may have another commit."""
+    hub = pytest.importorskip("huggingface_hub")
+    from exporters import checkpoints, hf_zoo, torch_onnx
+
+    kept = tmp_path / "models--own--net" / "snapshots"
+    first, second = (tiny_hf(kept / (letter * 40)) for letter in "ab")
+    newest = [first]
+    caught: list[Any] = []
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(checkpoints, "hub_problem", lambda _: None)
+    monkeypatch.setattr(hf_zoo, "_snapshot", lambda *_, **__: str(newest[0]))
+    monkeypatch.setattr(torch_onnx, "export_image_model", lambda made, *_: caught.append(made))
+    zoo = plugins.exporter("hf")
+    model = zoo.describe("own/net", "pretrained")
+    assert model.weights == "a" * 12
+    newest[0] = second
+    zoo.export(model, tmp_path)
+    assert caught[0].module.name_or_path == str(first)
+    shutil.rmtree(first)
+    with refused(StageError, "hf:own/net", "a" * 12, "b" * 12, "--no-cache"):
+        zoo.export(model, tmp_path)

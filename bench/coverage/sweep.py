@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import machine, plugins
 from bench.cache import Cache, versions
-from bench.coverage.content import fingerprint
+from bench.content import fingerprint
 from bench.coverage.ledger import Attempt
 from bench.coverage.watch import Watch
 from bench.errors import BenchError

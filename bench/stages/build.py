@@ -139,7 +139,7 @@ def build_key(runner: Any, target: Target) -> dict[str, Any]:
     return {
         "target": what_decides_a_build(target),
         "versions": versions(("frontier-bench", *runner.packages)),
-        "cpu": observe().cpu,  # quantizers look at its instructions, and caches are shared
+        "machine": observe().what_computes(target.device),
     }
 
 

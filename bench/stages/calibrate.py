@@ -65,8 +65,8 @@ def choose(
 
 def key(how: Calibration) -> Any:
     """What decides an int8 build, beside the network and its target."""
-    drop = how.max_drop if how.method == ACCURACY_AWARE else None
-    return [how.fingerprint, how.method, how.keep, drop]
+    scored = [how.max_drop, *how.scored_by] if how.method == ACCURACY_AWARE else None
+    return [how.fingerprint, how.method, how.keep, scored]
 
 
 def described(built: Artifact, how: Calibration, to: Path) -> Artifact:

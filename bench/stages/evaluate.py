@@ -18,6 +18,7 @@ from bench.cache import Cache, require_intact, sha256_of, versions
 from bench.check import REFERENCE
 from bench.datasets import images
 from bench.errors import StageError
+from bench.machine import observe
 from bench.messages import Evaluate, Evaluated, Progress
 from bench.modelref import ModelRef
 from bench.timing import stopclock
@@ -72,6 +73,7 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
         key = [
             artifact.sha256,
             *(target.runner, target.precision, target.device, target.options),
+            observe().what_computes(target.device),
             *(versions(runner.packages), seen_on),
         ]
         kept = cache.get("predictions", key, list[Seen])

@@ -13,10 +13,11 @@ from bench import __version__, datasets, inputs, onnx_graph, plugins
 from bench.accuracy import inference
 from bench.cache import Cache, versions
 from bench.check import REFERENCE, check, fixed_batch
+from bench.content import fingerprint
 from bench.contracts import Compiler
 from bench.datasets import images
 from bench.errors import BenchError, StageError
-from bench.machine import usable_threads
+from bench.machine import observe, usable_threads
 from bench.messages import Describe, Described, Export, Exported, Inputs, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
@@ -190,6 +191,7 @@ def _check(
             "artifacts": [exported.sha256, what.sha256, pool.sha256],
             "inputs": request.inputs,
             "target": what_decides_a_build(target),
+            "machine": observe().what_computes(target.device),
             "threads": threads,
             "versions": versions(("frontier-bench", "onnxruntime", *runner.packages)),
         },
@@ -272,7 +274,10 @@ def _program(exporter: Exporter, model: Model, target: Target, cache: Cache) -> 
 
 
 def _export_key(exporter: Exporter, model: Model) -> Any:
-    return [_identity(model), versions(("frontier-bench", *exporter.packages))]
+    """A folder's name does not say what is in it, and its weights need not be the ones used."""
+    ref = ModelRef(model.source, model.name)
+    folder = fingerprint(str(ref), "pretrained") if ref.is_folder else None
+    return [_identity(model), folder, versions(("frontier-bench", *exporter.packages))]
 
 
 def _facts_key(exported: Artifact) -> Any:
