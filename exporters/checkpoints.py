@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cache import sha256_of
 from bench.errors import StageError, UsageError, first_line
+from bench.paths import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -55,7 +56,7 @@ def file_of(weights: str) -> str | None:
 
 def tag_of(path: str) -> str:
     """How results name the weights of a file: its name and the start of its sha256."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         problem = "is a folder" if file.is_dir() else "does not exist"
         raise UsageError(f"--weights {path} {problem}: give pretrained, random or a weights file")
@@ -65,7 +66,7 @@ def tag_of(path: str) -> str:
 def load_file(module: torch.nn.Module, path: str, unused: Collection[str] = ()) -> None:
     """Load safetensors or a state dict into `module`, without the parts that are `unused`. Nothing
     but tensors is ever unpickled. Raises StageError "bad-weights"."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     state = _read(file)
     for wrapper in ("state_dict", "model", "state_dict_ema"):
         if isinstance(state.get(wrapper), dict):

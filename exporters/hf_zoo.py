@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cache import sha256_of
 from bench.contracts import Outline
 from bench.errors import StageError, Unavailable, UsageError, first_line
+from bench.paths import expanded
 from bench.records import Model, Output, Preprocess, Task, TensorSpec
 from exporters import checkpoints, hf_images, torch_onnx
 from exporters.hf_known import KNOWN
@@ -85,7 +86,7 @@ class HfZoo(TorchSource):
 def _found(name: str, *, wanted: bool) -> tuple[Path | None, str | None]:
     """The folder that holds a model, and why the hub could not be asked. `wanted` says that its
     weights are, too."""
-    local = Path(name).expanduser()
+    local = expanded(name)
     if name and local.is_dir():
         if not (local / "config.json").is_file():
             raise UsageError(f"hf:{name} has no config.json, which save_pretrained writes")
@@ -184,7 +185,7 @@ def _weights(
     if not files:
         reason = problem or f"{folder} holds none"
         return "random", (checkpoints.RANDOM_NOTE.format(tag=name, reason=reason),)
-    if Path(name).expanduser().is_dir():
+    if expanded(name).is_dir():
         described = sorted(folder.glob("*.json"))
         return f"{folder.resolve().name}#{sha256_of([*described, *files])[:12]}", ()
     return folder.name[:12], ()  # the hub's cache names folders after commits

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bench import onnx_graph
 from bench.cache import artifact, sha256_of
 from bench.errors import StageError, UsageError
+from bench.paths import expanded
 from bench.records import Model
 from exporters import sidecar
 
@@ -29,7 +30,7 @@ class OnnxFile:
         return ()
 
     def describe(self, name: str, weights: str) -> Model:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if not path.is_file():
             problem = "is a folder" if path.is_dir() else "does not exist"
             raise UsageError(f"{name} {problem}: an ONNX file was expected")
@@ -61,7 +62,7 @@ class OnnxFile:
 
     def export(self, model: Model, to: Path) -> Artifact:
         """Nothing is copied: the artifact is the file where it lies, checked."""
-        path = Path(model.name).expanduser().resolve()
+        path = expanded(model.name).resolve()
         onnx_graph.verify(path)
         graph = onnx_graph.read(path)
         return artifact(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StageError, first_line, unknown
+from bench.paths import expanded
 from bench.records import Model, Output, Preprocess, TensorSpec
 from exporters import checkpoints, torch_onnx
 from exporters.torch_program import TorchSource
@@ -153,7 +154,7 @@ def _fetched(name: str) -> Path:
 
 def _is_own(file: str, name: str) -> bool:
     """Whether a file is the one that was fetched, and not another of its name."""
-    return Path(file).expanduser().resolve() == _fetched(name).expanduser().resolve()
+    return expanded(file).resolve() == _fetched(name).expanduser().resolve()
 
 
 def _configuration(name: str) -> str:

@@ -299,7 +299,7 @@ def test_a_fault_is_a_row_and_the_next_job_runs(
 
 
 def test_a_hang_is_ended_by_the_time_limit(bench: Any, tiny_onnx: Path) -> None:
-    ran = bench("run", "-m", tiny_onnx, *FAKE, "-o", "fault=hang@time", "--timeout", "3", "--json")
+    ran = bench("run", "-m", tiny_onnx, *FAKE, "-o", "fault=hang@time", "--timeout", "6", "--json")
     assert ran.status == 1
     assert ran.json["failure"]["kind"] == "timeout"
     assert ran.json["failure"]["stage"] == "time"
