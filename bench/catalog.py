@@ -84,18 +84,19 @@ def asks_for(pattern: str, source: str) -> bool:
     return bool(colon) and fnmatchcase(source, named)
 
 
-def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[str]]:
-    """`source:name` of every model that a pattern names (all without one), and the reasons of the
-    sources that could not be listed."""
+def listed(patterns: Iterable[str], cache: Cache) -> tuple[list[str], list[BenchError]]:
+    """`source:name` of every model that a pattern names (all without one), and why sources could
+    not be listed."""
     wanted = list(patterns) or ["*"]
-    found, problems = [], []
+    found: list[str] = []
+    problems: list[BenchError] = []
     for source in plugins.find("exporters"):
         if not any(may_name(pattern, source) for pattern in wanted):
             continue
         try:
             every = names(source, cache)
         except BenchError as refusal:  # of one source; the others can be listed
-            problems.append(str(refusal))
+            problems.append(refusal)
             continue
         for name in every:
             full = f"{source}:{name}"

@@ -49,6 +49,8 @@ def median(row: Row) -> str:
         return "failed"
     if row["reported"]:
         return f"({number(row['reported']['p50_ms'])})"
+    if not row["latency"]:  # an import may bring what no run of ours leaves
+        return "-"
     if row["verdict"] == "INVALID":
         return "invalid"
     window = row["latency"]["window"]

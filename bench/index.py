@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import catalog, plugins
 from bench.contracts import Indexed, Outline
-from bench.errors import BenchError
+from bench.errors import BenchError, Unavailable
 from bench.messages import Outlines
 
 if TYPE_CHECKING:
@@ -84,14 +84,14 @@ def of_source(source: str) -> list[Outline]:
 def find(wanted: Wanted, cache: Cache) -> Findings:
     """The models that fit, of the sources that can have such."""
     found, named, unknown = [], 0, 0
-    problems: dict[str, str] = {}
+    problems: dict[str, BenchError] = {}
     for source in plugins.find("exporters"):
         if not any(catalog.may_name(each, source) for each in wanted.globs):
             continue
         try:
             every = outlines(source, cache)
         except BenchError as refusal:  # of one source; the others can be asked
-            problems[source] = str(refusal)
+            problems[source] = refusal
             continue
         for outline in every:
             row = Row(f"{source}:{outline.name}", outline)
@@ -101,11 +101,12 @@ def find(wanted: Wanted, cache: Cache) -> Findings:
                 unknown += fits is None
                 if fits:
                     found.append(row)
-    # Who did not ask for a source, and found something, need not hear that it is missing.
+    # Who did not ask for a source, and found something, need not hear that it is not installed.
     asked = [
-        said
-        for source, said in problems.items()
-        if not found
+        str(refusal)
+        for source, refusal in problems.items()
+        if not isinstance(refusal, Unavailable)
+        or not found
         or wanted == Wanted()
         or any(catalog.asks_for(each, source) for each in wanted.patterns)
     ]

@@ -11,6 +11,11 @@ from pathlib import Path
 
 from bench import gpu as nvidia
 
+#: How the flags begin that are instructions for numbers, on x86 and on Arm.
+_INSTRUCTIONS = (
+    *("sse", "ssse", "avx", "amx", "fma", "f16c"),
+    *("asimd", "fphp", "sve", "sme", "bf16", "i8mm"),
+)
 #: Where the kernel driver shows itself: on Linux, and in Windows' Linux.
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 
@@ -53,9 +58,11 @@ class Machine:
 
     def what_computes(self, device: str) -> list[str | int]:
         """What a computation on `device` may hang on, for runtimes choose their kernels by it. Part
-        of the key of whatever was computed or built here: caches are shared."""
+        of the key of whatever was computed or built here: caches are shared. Arm's cores are told
+        apart by their instructions alone, and a virtual machine may hide some."""
+        able = sorted(flag for flag in self.flags if flag.startswith(_INSTRUCTIONS))
         gpus = [self.board, *(gpu.name for gpu in self.gpus)] if device == "gpu" else []
-        return [self.cpu, self.family, self.model, self.stepping, *gpus]
+        return [self.cpu, self.family, self.model, self.stepping, *able, *gpus]
 
     def __str__(self) -> str:
         parts = [self.cpu_label, *(gpu.name for gpu in self.gpus), self.board]

@@ -74,7 +74,7 @@ def card(drawn: Row) -> None:
                     row["id"],
                     row["started_at"][5:10],
                     *([row["weights"]] if several else []),
-                    _how(row),
+                    _how(row, rows),
                     "invalid" if row["verdict"] == "INVALID" else number(row["p50_ms"]),
                     cells.accuracy(row),
                     row["verdict"],
@@ -89,12 +89,22 @@ def card(drawn: Row) -> None:
         say(f"nothing is measured yet: bench run -m {drawn['model']} -t TARGET")
 
 
-def _how(row: Row) -> str:
-    """The target, and what is not usual about how it was measured on it."""
+def _how(row: Row, rows: Sequence[Row]) -> str:
+    """The target, and what is not usual about how it was measured on it; options and threads where
+    rows of it differ in them."""
     batch = cells.batch(row)
+    alike = [other for other in rows if other["target"] == row["target"]]
+    differing = [
+        f"{key}={value}"
+        for key, value in row["options"].items()
+        if any(other["options"].get(key) != value for other in alike)
+    ]
+    threads = {other["threads"] for other in alike}
     return ", ".join(
         [
             row["target"],
+            *differing,
+            *([f"{row['threads']} threads"] if len(threads) > 1 else []),
             *([f"batch {batch}"] if batch != "1" else []),
             *([f"window {row['window']}"] if row["window"] != "device" else []),
             *([f"by {row['measured_by']}"] if row["measured_by"] != "bench" else []),

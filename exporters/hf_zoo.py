@@ -236,8 +236,9 @@ def _described(model: Model) -> Path:
 
     # The hub's cache names folders after commits, and so is the tag.
     owned = f"models--{model.name.replace('/', '--')}/snapshots/{model.weights}*"
-    if kept := next(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(owned), None):
-        return kept
+    for kept in Path(huggingface_hub.constants.HF_HUB_CACHE).glob(owned):
+        if any(kept.glob("*.safetensors")) or any(kept.glob("*.bin")):  # not its settings alone
+            return kept
     folder, problem = _found(model.name, wanted=True)
     found = _weights(model.name, folder, "pretrained", problem)[0] if folder else None
     if folder is None or found != model.weights:

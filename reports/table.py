@@ -104,10 +104,11 @@ def markdown(rows: Sequence[Row]) -> str:
         lines += ["## Reported by other tools", "", _REPORTED, ""]
         lines += [*_table(_TOLD, map(_told, shown)), ""]
     if missing := _not_measured(rows):
+        options = differing_options(missing)
         cells = [
             [
                 full_name(row),
-                row["target"],
+                " ".join(filter(None, [row["target"], *_asked(row), options(row)])),
                 hardware(row),
                 row["failure"]["stage"],
                 f"{row['failure']['kind']}: {row['failure']['message']}",
@@ -123,6 +124,15 @@ def _told(row: Row) -> list[str]:
     found = row["reported"]
     what = [full_name(row), row["target"], hardware(row), f"{found['p50_ms']:g}", f"{found['n']:,}"]
     return [*what, str(row["batch"]), str(row["streams"]), row["measured_by"]]
+
+
+def _asked(row: Row) -> list[str]:
+    """What is not usual about how a job was to be measured."""
+    return [
+        one_line(row["recipe"] or ""),
+        f"batch {row['batch']}" if row["batch"] > 1 else "",
+        f"{row['streams']} streams" if row["streams"] > 1 else "",
+    ]
 
 
 class _Ways:

@@ -114,7 +114,8 @@ def test_results_are_listed_by_a_glob_and_a_slip_is_told(
         slip = bench(*command, "-t", "null-fp33")
         assert slip.status == 2
         assert "did you mean null-fp32" in slip.err
-        assert "no results of null-int8" in bench(*command, "-t", "null-int8").err
+    assert bench("list", "results", "-t", "null-int8", "--json").json == []
+    assert "bench run" in bench("report", "-t", "t4-fp1*", "--out", tmp_path / "report").err
 
 
 def test_a_number_that_is_invalid_is_not_listed_as_one(bench: Any, own_store: Path) -> None:
@@ -232,7 +233,8 @@ def test_cache_size_and_clear(
 ) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     assert bench("cache", "size").status == 0
-    bench("run", "-m", tiny_onnx, "-t", "null-fp32", *QUICK)
+    # Three processes: two that a busy machine sets one percent apart make no baseline.
+    bench("run", "-m", tiny_onnx, "-t", "null-fp32", *QUICK, "--processes", "3")
     stages = bench("cache", "size", "--json").json["stages"]
     assert stages["inputs"]["bytes"] > 0
     assert bench("cache", "clear", "nonsense").status == 2

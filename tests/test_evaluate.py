@@ -21,6 +21,7 @@ from PIL import Image
 from bench import datasets, inputs
 from bench.cache import artifact
 from bench.contracts import Sample
+from bench.errors import StageError
 from bench.gate import judge
 from bench.gate.matrix import Matrix
 from bench.messages import Evaluate, Evaluated
@@ -28,7 +29,7 @@ from bench.records import Data, Job, Target
 from bench.stages import evaluate, prepare
 from bench.teller import Teller
 from exporters.onnx_file import OnnxFile
-from tests.builders import ok
+from tests.builders import ok, refused
 from tests.conftest import write_network
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def described(network: Path) -> Model:
     return OnnxFile().describe(str(network), "pretrained")
 
 
-def evaluated(network: Path, data: Path, **options: Any) -> Evaluated:
+def evaluated(network: Path, data: Path, *, strict: bool = False, **options: Any) -> Evaluated:
     """Options of the runtime make its predictions others than those of the reference."""
     made = artifact(network, form="onnx", made_by="test", build_s=0.0)
     target = Target("here", "cpu", "ort", "fp32", options=options)
-    job = Job(str(network), target, data=Data(str(data), calibration=0))
+    job = Job(str(network), target, data=Data(str(data), calibration=0, strict=strict))
     cache = str(network.parent / "cache")
     request = Evaluate(job, described(network), made, made, cache, fresh=False)
     return evaluate.evaluate(request, Teller(io.BytesIO()))
@@ -111,6 +112,33 @@ def test_what_the_system_would_not_read_is_read_the_next_time(
     with opening() as opened:
         assert evaluated(network, folder) == found
     assert opened == []
+
+
+def test_a_file_that_is_not_there_is_asked_for_once(network: Path, folder: Path) -> None:
+    """When it comes, the data have another fingerprint."""
+    content = (folder / "03.png").read_bytes()
+    (folder / "03.png").unlink()
+    found = evaluated(network, folder)
+    assert (found.accuracy.n, found.accuracy.skipped) == (N - 1, 1)
+    with opening() as opened:
+        assert evaluated(network, folder) == found
+    assert opened == []
+    (folder / "03.png").write_bytes(content)
+    assert evaluated(network, folder).accuracy.n == N
+
+
+def test_strict_is_about_images_not_about_what_their_folders_are_called(
+    network: Path, tmp_path: Path
+) -> None:
+    for i in range(10):
+        (tmp_path / "data" / f"kind {i}").mkdir(parents=True)
+        Image.new("RGB", (20, 24), (i, 9 * i, 200)).save(tmp_path / f"data/kind {i}/{i}.png")
+    found = evaluated(network, tmp_path / "data", strict=True)
+    [note] = found.notes
+    assert "order" in note
+    (tmp_path / "data" / "kind 3" / "3.png").write_text("no image")
+    with refused(StageError, "--strict", "3.png"):
+        evaluated(network, tmp_path / "data", strict=True)
 
 
 def test_a_file_that_is_to_blame_itself_is_not_read_again(network: Path, folder: Path) -> None:

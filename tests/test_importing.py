@@ -553,10 +553,8 @@ def test_hardware_that_was_mistyped_is_corrected(bench: Any, bring: Any, tmp_pat
     pair = files.benchmark_app(tmp_path)
     for name in ("Intel Xeon Gold 6320", "Intel Xeon Gold 6230", "Intel Xeon Gold 6230"):
         assert bring("benchmark_app", *pair, "cpu-openvino-fp32", "--hardware", name).status == 0
-    assert [row["hardware"] for row in rows(bench)] == [
-        "Intel Xeon Gold 6320",
-        "Intel Xeon Gold 6230",
-    ]
+    found = sorted(row["hardware"] for row in rows(bench))
+    assert found == ["Intel Xeon Gold 6230", "Intel Xeon Gold 6320"]
 
 
 def test_a_dot_in_the_name_of_a_hub_is_no_tag(bench: Any, tmp_path: Path) -> None:

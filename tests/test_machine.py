@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -212,3 +213,13 @@ def test_an_environment_is_of_the_device_and_keeps_what_the_runtime_says() -> No
     assert seen.flags["threads"] == 1
     assert seen.flags["machine_threads"] == machine.usable_threads()
     assert seen.python == platform.python_version()
+
+
+def test_what_computes_tells_cores_apart_by_their_instructions() -> None:
+    here = machine.observe()
+    old = replace(here, cpu="aarch64", flags=frozenset({"asimd", "fp"}))
+    new = replace(old, flags=frozenset({"asimd", "fp", "asimddp", "bf16"}))
+    assert old.what_computes("cpu") != new.what_computes("cpu")
+    assert replace(old, flags=old.flags | {"constant_tsc"}).what_computes("cpu") == (
+        old.what_computes("cpu")
+    )

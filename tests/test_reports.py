@@ -290,6 +290,15 @@ def test_a_failure_is_hidden_by_the_same_job_on_the_same_machine_alone() -> None
     assert "the compiler" not in markdown([row(), bad])
 
 
+def test_failures_of_one_network_are_told_apart() -> None:
+    rows = [failed(recipe=way, calibration=None) for way in ("minmax", "entropy")]
+    rows.append(failed(recipe="minmax", batch=8))
+    section = markdown([*rows, row("other")]).partition("## Not measured")[2]
+    told = [cells(line)[1] for line in section.splitlines() if "net" in line]
+    ways = ["cpu-ort-fp32 entropy", "cpu-ort-fp32 minmax", "cpu-ort-fp32 minmax batch 8"]
+    assert sorted(told) == ways
+
+
 def test_a_later_failure_does_not_hide_a_point_and_a_later_success_hides_the_failure() -> None:
     good, bad = row(started_at="2026-11-20"), failed(started_at="2026-11-21")
     [(group, drawn)] = groups([good, bad]).items()

@@ -85,17 +85,15 @@ def open_store(where: str | None) -> Store:
 
 def stored(store: Store, target: str | None, newest: int | None = None) -> list[Result]:
     """The results in a store, or those of the targets that a name or a glob names. Raises
-    UsageError where there are none of them."""
+    UsageError for one that names neither a target nor anything stored."""
     if target is None:
         return store.read(newest=newest)
     from bench import targets
 
-    known = store.targets()
+    known = {*store.targets(), *(each.name for each in targets.every())}
     chosen = [name for name in known if fnmatchcase(name, target)]
-    if not chosen and target in {each.name for each in targets.every()}:
-        raise UsageError(f"there are no results of {target}: `bench run` makes some")
     if not chosen:
-        raise unknown("target", target, known, "bench list results")
+        raise unknown("target", target, sorted(known), "bench list targets")
     return store.read(targets=chosen, newest=newest)
 
 

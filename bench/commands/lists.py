@@ -19,7 +19,7 @@ from bench.commands.common import (
     quantity,
     stored,
 )
-from bench.errors import UsageError
+from bench.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from bench.index import Wanted
@@ -58,8 +58,10 @@ def list_models(
     from bench import catalog
 
     found, problems = catalog.listed(pattern or [], open_cache())
-    for problem in problems if not (pattern and found) else ():  # who found it need not hear
-        terminal.say(f"bench: {problem}")
+    for problem in problems:
+        # Who found it need not hear which sources are not installed.
+        if not (pattern and found and isinstance(problem, Unavailable)):
+            terminal.say(f"bench: {problem}")
     if not found:
         raise UsageError(f"no model is called {' or '.join(pattern or ['anything'])}")
     print_json(found) if as_json else print("\n".join(found))

@@ -72,8 +72,11 @@ def refusal(path: Path, error: Exception) -> StageError:
     """What to raise for a file that is to be an image and cannot be read. It is "bad-image" where
     the file is to blame; PASSING where the system would not give it, or has no memory for it: that
     may be otherwise a minute later, and the file looks the same then."""
-    # Pillow's own complaints of a file are OSErrors as well, without a number.
+    # Pillow's own complaints of a file are OSErrors as well, without a number. A file that is not
+    # there is told by the data's fingerprint when it is.
+    missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
     passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno)
+    passing = passing and not missing
     return StageError(PASSING if passing else "bad-image", f"{shown(path)} {_problem_of(error)}")
 
 

@@ -99,15 +99,15 @@ def evaluate(request: Evaluate, tell: Teller) -> Evaluated:
     wanted = seen_by(request.exported, REFERENCE)
     found = seen_by(request.built, job.target)
     rows = [_Row(*each) for each in zip(known, found, wanted, strict=True)]
-    notes = [
-        *dataset.notes,
+    of_images = [
         *_notes(strangers, rows, len(dataset.classes), samples),
         *_broken(how, known, found, "outputs"),
     ]
     if wanted != found:
-        notes += _broken(how, known, wanted, "outputs of the fp32 reference")
-    if notes and job.data.strict:
-        raise StageError("bad-data", f"--strict: {notes[0]}")
+        of_images += _broken(how, known, wanted, "outputs of the fp32 reference")
+    if of_images and job.data.strict:
+        raise StageError("bad-data", f"--strict: {of_images[0]}")
+    notes = [*dataset.notes, *of_images]
     left = [row for row in rows if not row.bad]
     if not left:
         why = f": {notes[0]}" if notes else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from bench.machine import observe, usable_threads
 from bench.messages import Describe, Described, Export, Exported, Inputs, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
-from bench.records import Artifact, Check, Facts, Model
+from bench.records import Artifact, Check, Facts, Model, Preprocess
 from bench.stages import calibrate
 from bench.stages.build import able_to_build, build_key, canary_for, usable, what_decides_a_build
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from bench.records import Job, Option, Target
     from bench.stages.build import Builder
     from bench.teller import Teller
+
+#: All that a description can say: one that was kept before there was more says less.
+_DESCRIBED = [field.name for kind in (Model, Preprocess) for field in fields(kind)]
 
 
 def look_up(request: Describe, tell: Teller) -> Described:
@@ -238,7 +241,7 @@ def inputs_again(request: Inputs) -> Artifact:
 
 
 def _describe(exporter: Exporter, ref: ModelRef, weights: str, cache: Cache) -> Model:
-    key = [str(ref), weights, versions(("frontier-bench", *exporter.packages))]
+    key = [str(ref), weights, _DESCRIBED, versions(("frontier-bench", *exporter.packages))]
     keep = exporter.stable and weights in ("pretrained", "random") and not ref.is_folder
     if keep and (known := cache.get("describe", key, Model)):
         return known
