@@ -116,10 +116,20 @@ def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     measured = [row for row in rows if row["status"] == "ok" and row["latency"]]
     same = ("weights", "target", "hardware", "batch", "streams", "threads", "options")
     newest = {
-        str((*(row[key] for key in same), row["latency"]["window"], row["measured_by"])): row
+        str(
+            (
+                *(row[key] for key in same),
+                *(_made(row), row["latency"]["window"], row["measured_by"]),
+            )
+        ): row
         for row in sorted(measured, key=lambda row: row["verdict"] != "INVALID")
     }
     return sorted(newest.values(), key=lambda row: row["latency"]["p50_ms"] / row["batch"])
+
+
+def _made(row: dict[str, Any]) -> str | None:
+    """How it became int8."""
+    return row["calibration"]["recipe"] if row["calibration"] else None
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +139,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     )
     return {
         **{key: row[key] for key in kept},
+        "recipe": _made(row),
         "window": row["latency"]["window"],
         "p50_ms": row["latency"]["p50_ms"],
         "accuracy": row["accuracy"],

@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bench.errors import UsageError
+
 
 def expanded(text: str) -> Path:
-    """The path with `~` as the home directory. That of a user there is not stays as it is, and will
-    not be found; pathlib's own raises RuntimeError."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111
+    """The path with `~` as the home directory. Raises UsageError for that of a user there is not
+    (pathlib's own raises RuntimeError), where nothing here is called so."""
+    path = Path(os.path.expanduser(text))  # noqa: PTH111
+    if text.startswith("~") and len(path.parts) > 1:
+        home = Path(path.parts[0])
+        if not home.exists():
+            raise UsageError(f"{text}: there is no user {home.name[1:]!r} with a home folder")
+    return path

@@ -90,8 +90,8 @@ def card(drawn: Row) -> None:
 
 
 def _how(row: Row, rows: Sequence[Row]) -> str:
-    """The target, and what is not usual about how it was measured on it; options and threads where
-    rows of it differ in them."""
+    """The target, and what is not usual about how it was measured on it; recipe, options and
+    threads where rows of it differ in them."""
     batch = cells.batch(row)
     alike = [other for other in rows if other["target"] == row["target"]]
     differing = [
@@ -99,10 +99,12 @@ def _how(row: Row, rows: Sequence[Row]) -> str:
         for key, value in row["options"].items()
         if any(other["options"].get(key) != value for other in alike)
     ]
+    recipes = {other["recipe"] for other in alike}
     threads = {other["threads"] for other in alike}
     return ", ".join(
         [
             row["target"],
+            *([row["recipe"]] if row["recipe"] and len(recipes) > 1 else []),
             *differing,
             *([f"{row['threads']} threads"] if len(threads) > 1 else []),
             *([f"batch {batch}"] if batch != "1" else []),

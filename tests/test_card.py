@@ -82,7 +82,15 @@ def test_results_of_other_conditions_and_tools_stand_beside_ours(
     )
     invalid = replace(ours.measurement, processes=wide)
     store.append(replace(ours, measurement=invalid, started_at="2026-11-23T00:00:00.000+00:00"))
+    built = ours.artifacts[-1]
+    for recipe in ("minmax", "entropy"):
+        said = {"calibration_method": recipe, "calibration_n": 64}
+        store.append(replace(ours, artifacts=(replace(built, details=said),)))
+    ways = bench("show", "builtin:digits-lenet")
+    assert "minmax:64" in ways.out
+    assert "entropy:64" in ways.out
     found = bench("show", "builtin:digits-lenet", "--json").json["results"]
+    found = [row for row in found if row["recipe"] is None]
     assert sorted(row["window"] for row in found) == ["device", "io"]
     assert all(row["verdict"] != "INVALID" for row in found)
     table = bench("show", "builtin:digits-lenet").out

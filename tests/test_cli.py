@@ -143,10 +143,18 @@ def test_the_password_of_the_store_is_shown_nowhere(
         assert "@host/db" in shown.out.replace("\n", "")
 
 
-def test_a_home_that_is_nobodys_is_a_path_that_is_not_there(bench: Any) -> None:
-    ran = bench("run", "-m", "~nobody-here/net.onnx", "-t", "null-fp32")
-    assert ran.status == 2
-    assert "~nobody-here/net.onnx" in ran.err
+def test_a_home_that_is_nobodys_is_one_sentence(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ["run", "-m", "~nobody-here/net.onnx", "-t", "null-fp32"],
+        ["list", "results", "--store", "~nobody-here/results.db"],
+    ):
+        ran = bench(*command)
+        assert ran.status == 2
+        assert "no user 'nobody-here'" in ran.err
+    assert not list(tmp_path.glob("~*")), "a store would have been made there"
 
 
 def test_an_empty_store_says_what_to_do(bench: Any) -> None:
