@@ -55,7 +55,7 @@ def more_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ten_percent_slower_is_slower_and_the_other_way_faster(
-    bench: Any, tiny_onnx: Path, more_targets: None
+    bench: Any, tiny_onnx: Path, more_targets: None, request: pytest.FixtureRequest
 ) -> None:
     sides = f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@null-slower"
     ran = bench("compare", *sides, "--json")
@@ -68,6 +68,7 @@ def test_ten_percent_slower_is_slower_and_the_other_way_faster(
     assert ran.json["pairs"] >= 6
     assert ran.json["a"]["target"] == "null-fp32"
     assert ran.json["a"]["p50_ms"] == pytest.approx(0.2, rel=0.2)
+    request.getfixturevalue("short_turns")
     back = bench("compare", *sides[::-1])
     assert back.status == 0
     assert back.out.splitlines()[-1].startswith("FASTER: B takes 0.9")
@@ -76,8 +77,10 @@ def test_ten_percent_slower_is_slower_and_the_other_way_faster(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_turns")
 def test_an_artifact_against_itself_is_not_slower(bench: Any, tiny_onnx: Path) -> None:
-    ran = bench("compare", tiny_onnx, tiny_onnx, "-t", "cpu-ort-fp32", "--margin", "0.1", "--json")
+    how = ["-t", "cpu-ort-fp32", "--margin", "0.1", "--max-seconds", "10", "--json"]
+    ran = bench("compare", tiny_onnx, tiny_onnx, *how)
     assert ran.json["verdict"] in ("SAME", "UNSURE")
     assert ran.status == {"SAME": 0, "UNSURE": 6}[ran.json["verdict"]]
     assert ran.json["a"]["artifact_sha256"] == ran.json["b"]["artifact_sha256"]
@@ -157,25 +160,28 @@ def test_a_network_of_seconds_a_step_is_no_hang(
     assert "after 1 pairs" in ran.out + ran.err
 
 
+@pytest.mark.usefixtures("short_turns")
 def test_a_recorded_result_is_compared_by_its_own_artifact(
     bench: Any, tiny_onnx: Path, tmp_path: Path, own_store: Path
 ) -> None:
     assert bench("run", "-m", tiny_onnx, "-t", "cpu-ort-int8", *QUICK).status in WORKED
     (result,) = Store(str(own_store)).read()
     name = bench("list", "results", "--json").json[0]["id"]
-    ran = bench("compare", name, f"{tiny_onnx}@cpu-ort-int8", "--margin", "0.5", "--json")
+    short = ["--max-seconds", "2", "--json"]
+    ran = bench("compare", name, f"{tiny_onnx}@cpu-ort-int8", *short)
     assert ran.json["a"]["result"] == name
     assert ran.json["a"]["artifact_sha256"] == result.artifacts[-1].sha256
     assert ran.json["b"]["result"] is None
 
 
+@pytest.mark.usefixtures("short_turns")
 def test_a_recorded_result_says_at_which_batch_and_window(bench: Any, tiny_onnx: Path) -> None:
     many = ["--batch", "8", "--window", "io", *QUICK]
     assert bench("run", "-m", tiny_onnx, "-t", "null-fp32", *many).status in WORKED
     assert bench("run", "-m", tiny_onnx, "-t", "null-fp32", *QUICK).status in WORKED
     rows = bench("list", "results", "--json").json
     io, device = (row["id"] for row in sorted(rows, key=lambda row: -row["batch"]))
-    ran = bench("compare", io, f"{tiny_onnx}@null-fp32", "--json")
+    ran = bench("compare", io, f"{tiny_onnx}@null-fp32", "--max-seconds", "2", "--json")
     for side in (ran.json["a"], ran.json["b"]):
         assert (side["batch"], side["window"]) == (8, "io")
     ran = bench("compare", io, device)
@@ -227,6 +233,7 @@ def test_what_cannot_be_compared_is_one_sentence(
         assert word in ran.err.strip().splitlines()[-1]
 
 
+@pytest.mark.usefixtures("short_turns")
 def test_another_interpreter_runs_its_side(bench: Any, tiny_onnx: Path, tmp_path: Path) -> None:
     """A second interpreter: a wrapper that leaves a mark whenever it is started."""
     mark = tmp_path / "mark"
