@@ -80,10 +80,14 @@ def by_events(session: Any, calls: int) -> float:
     return float(np.median(taken))
 
 
-def bare_block(call_it: Callable[[], object], seconds: float) -> list[int]:
+def bare_block(
+    call_it: Callable[[], object], seconds: float, feed: Callable[[], object] = lambda: None
+) -> list[int]:
+    """With `feed`, untimed, before each call."""
     taken = []
     end = perf_counter_ns() + seconds * 1e9
     while perf_counter_ns() < end:
+        feed()
         start = perf_counter_ns()
         call_it()
         taken.append(perf_counter_ns() - start)
@@ -97,6 +101,7 @@ given = parser.parse_args()
 heading("Overhead of the stopwatch" + (" on a GPU" if given.gpu else ""))
 print(f"One thread, {given.pairs} pairs of blocks of {BLOCK_SECONDS} s in turns, one process.\n")
 columns = ["network", "p50 ms", "stopwatch / bare loop", "95 %", "asked"]
+columns += ["/ a loop that feeds new inputs, too", "95 %"]
 columns += ["by CUDA's events, ms"] if given.gpu else []
 print("|", " | ".join(columns), "|\n|" + "---|" * len(columns))
 pin(1)
@@ -112,24 +117,29 @@ for model, target, options, batch in ON_GPU if given.gpu else NETWORKS:
         stopwatch = timing.Stopwatch(session, pool, "device")
         stopwatch.warm_up(0.5)
         once = bare_call(session)
-        logs, p50s, on_gpu = [], [], []
+        logs, fed, p50s, on_gpu = [], [], [], []
         for i in range(given.pairs):
             blocks = {}
-            for kind in ("ours", "bare") if i % 2 else ("bare", "ours"):
+            kinds = ("ours", "bare", "fed")
+            for kind in kinds if i % 2 else kinds[::-1]:
                 if kind == "ours":
                     blocks[kind] = stopwatch.block(BLOCK_SECONDS)[1]
                     continue
                 with session._torch.inference_mode() if given.gpu else nullcontext():
-                    blocks[kind] = bare_block(once, BLOCK_SECONDS)
+                    feed = stopwatch.stage if kind == "fed" else lambda: None
+                    blocks[kind] = bare_block(once, BLOCK_SECONDS, feed)
                     on_gpu += [by_events(session, 20)] if given.gpu else []
             p50s.append(np.median(blocks["bare"]) / 1e6)
             logs.append(np.log(np.median(blocks["ours"]) / np.median(blocks["bare"])))
+            fed.append(np.log(np.median(blocks["ours"]) / np.median(blocks["fed"])))
     ratio, low, high = np.exp(stats.signed_rank_interval(logs))
+    alike = np.exp(stats.signed_rank_interval(fed))
     fine = "within 1 %" if abs(ratio - 1) <= 0.01 else "NOT within 1 %"
     mode = f", {options['mode']}" if "mode" in options else ""
     events = f" {np.median(on_gpu):.3f} |" if given.gpu else ""
     print(
         f"| {model} @ {target}{mode}, batch {batch} | {np.median(p50s):.3f} | {ratio:.4f} | "
-        f"{low:.4f} to {high:.4f} | {fine} |{events}",
+        f"{low:.4f} to {high:.4f} | {fine} | "
+        f"{alike[0]:.4f} | {alike[1]:.4f} to {alike[2]:.4f} |{events}",
         flush=True,
     )
