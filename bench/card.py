@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from bench.records import Facts, Model, Result
     from bench.store import Store
 
+#: Results that differ in one of these (or in recipe or window) stand beside each other.
+_KIND = (
+    *("weights", "target", "hardware", "batch", "streams", "threads"),
+    *("options", "measured_by"),
+)
 #: Seconds that describing may take, and exporting where it is asked.
 _PATIENCE, _EXPORT_PATIENCE = 120.0, 1800.0
 
@@ -66,7 +71,7 @@ def draw(text: str, cache: Cache, store: Store, *, count: bool = False) -> dict[
         "labels": list(model.labels),
         **_costs(facts, outline),
         "published": _published(model, outline),
-        "results": [_row(each) for each in _newest(rows)],
+        "results": _newest(rows),
     }
 
 
@@ -113,33 +118,19 @@ def _lack(ref: ModelRef, cache: Cache) -> str:
 
 def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The newest good result of each kind (an INVALID one where there is none), fast first."""
-    measured = [row for row in rows if row["status"] == "ok" and row["latency"]]
-    same = ("weights", "target", "hardware", "batch", "streams", "threads", "options")
+    measured = [_row(row) for row in rows if row["status"] == "ok" and row["latency"]]
     newest = {
-        str(
-            (
-                *(row[key] for key in same),
-                *(_made(row), row["latency"]["window"], row["measured_by"]),
-            )
-        ): row
+        str([row[key] for key in (*_KIND, "recipe", "window")]): row
         for row in sorted(measured, key=lambda row: row["verdict"] != "INVALID")
     }
-    return sorted(newest.values(), key=lambda row: row["latency"]["p50_ms"] / row["batch"])
-
-
-def _made(row: dict[str, Any]) -> str | None:
-    """How it became int8."""
-    return row["calibration"]["recipe"] if row["calibration"] else None
+    return sorted(newest.values(), key=lambda row: row["p50_ms"] / row["batch"])
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    kept = (
-        *("id", "started_at", "weights", "target", "hardware", "batch", "streams", "threads"),
-        *("options", "measured_by", "verdict"),
-    )
+    """A result as the card has it; `recipe` is how it became int8."""
     return {
-        **{key: row[key] for key in kept},
-        "recipe": _made(row),
+        **{key: row[key] for key in ("id", "started_at", *_KIND, "verdict")},
+        "recipe": row["calibration"]["recipe"] if row["calibration"] else None,
         "window": row["latency"]["window"],
         "p50_ms": row["latency"]["p50_ms"],
         "accuracy": row["accuracy"],

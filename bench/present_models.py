@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench import cells
 from bench.index import UNASKED
+from bench.public import differing_options
 from bench.terminal import amount, number, say, table
 
 if TYPE_CHECKING:
@@ -94,18 +95,13 @@ def _how(row: Row, rows: Sequence[Row]) -> str:
     threads where rows of it differ in them."""
     batch = cells.batch(row)
     alike = [other for other in rows if other["target"] == row["target"]]
-    differing = [
-        f"{key}={value}"
-        for key, value in row["options"].items()
-        if any(other["options"].get(key) != value for other in alike)
-    ]
     recipes = {other["recipe"] for other in alike}
     threads = {other["threads"] for other in alike}
     return ", ".join(
         [
             row["target"],
             *([row["recipe"]] if row["recipe"] and len(recipes) > 1 else []),
-            *differing,
+            *differing_options(row, alike),
             *([f"{row['threads']} threads"] if len(threads) > 1 else []),
             *([f"batch {batch}"] if batch != "1" else []),
             *([f"window {row['window']}"] if row["window"] != "device" else []),

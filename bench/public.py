@@ -18,7 +18,7 @@ from bench.records import Recipe
 from bench.verdict import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bench.records import Accuracy, Artifact, Measurement, Result, Trial
 
@@ -174,6 +174,17 @@ def measured_by(result: Result) -> str:
     """Who held the stopwatch: "bench", or another tool and its version."""
     who = result.provenance
     return " ".join(filter(None, (who.tool, who.version))) if who else "bench"
+
+
+def differing_options(row: Mapping[str, Any], alike: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The options of the runtime, as `bench run -o` takes them, in which a public row differs from
+    one of those `alike`."""
+    mine, others = row["options"], [other["options"] for other in alike]
+    return [
+        f"{key}={value}"
+        for key, value in sorted(mine.items())
+        if any(options.get(key) != value for options in others)
+    ]
 
 
 def _middle_ms(each_ns: Sequence[int | None]) -> float | None:

@@ -34,13 +34,14 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     refused: dict[str, BenchError] = {}
-    left_out: dict[str, list[str]] = {}
     for form in dict.fromkeys(formats or makers):
         try:
             written += makers[form].render(rows, out, form)
         except (UsageError, Unavailable) as refusal:
             refused[form] = refusal
-            left_out.setdefault(str(refusal), []).append(form)
     if refused and (formats or not written):
         raise next(iter(refused.values()))
+    left_out: dict[str, list[str]] = {}
+    for form, why in refused.items():
+        left_out.setdefault(str(why), []).append(form)
     return written, left_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 from bench import machine
@@ -20,6 +21,7 @@ def circumstances() -> str:
     return f"{machine.observe()}, {system}; {found}; {_commit()}"
 
 
+@cache
 def _commit() -> str:
     """Which commit this is, and whether it was changed since."""
     asked = ["git", "describe", "--always", "--dirty", "--exclude", "*"]

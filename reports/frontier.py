@@ -11,6 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench import public
+
 #: One result as `bench.public.to_public` gives it.
 Row = Mapping[str, Any]
 
@@ -89,17 +91,13 @@ def many_recipes(rows: Iterable[Row]) -> set[tuple[str, str]]:
 def differing_options(rows: Iterable[Row]) -> Callable[[Row], str]:
     """What tells the options of the runtime of a row, as `bench run -o` takes them, in so far as
     rows of the same network (in full) on the same target differ in them; else nothing."""
-    found: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    found: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        found[full_name(row), row["target"]].append(row["options"])
+        found[full_name(row), row["target"]].append(row)
 
     def told(row: Row) -> str:
-        alike, mine = found[full_name(row), row["target"]], row["options"]
-        keys = sorted({key for options in alike for key in options})
-        differ = [
-            key for key in keys if any(options.get(key) != mine.get(key) for options in alike)
-        ]
-        return one_line(" ".join(f"{key}={mine[key]}" for key in differ if key in mine))
+        alike = found[full_name(row), row["target"]]
+        return one_line(" ".join(public.differing_options(row, alike)))
 
     return told
 

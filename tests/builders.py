@@ -100,6 +100,18 @@ def job(model: str = "timm:resnet50", target: Target = TARGET) -> Job:
     return Job(model, target, data=Data("/data/val", None, 64))
 
 
+def invalid(result: Result) -> Result:
+    """The same result, its processes as far apart as no believable ones are."""
+    assert result.measurement is not None
+    processes = tuple(
+        replace(
+            run, blocks_ns=tuple(tuple(ns * (1 + i) for ns in block) for block in run.blocks_ns)
+        )
+        for i, run in enumerate(result.measurement.processes)
+    )
+    return replace(result, measurement=replace(result.measurement, processes=processes))
+
+
 def ok(seed: int = 0, *, model: str = "timm:resnet50", **changed: Any) -> Result:
     """A whole result with raw samples; another seed is another result, a second later."""
     source, _, name = model.partition(":")

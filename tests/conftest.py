@@ -48,6 +48,13 @@ def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "TURNS_SECONDS", comparison.TURNS_SECONDS / 10)
 
 
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A classifier in a file, with a sidecar that says how it is fed."""
+    (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\n')
+    return write_network(tmp_path / "net.onnx")
+
+
 @dataclass(frozen=True)
 class Finished:
     """What a call of the command line left."""

@@ -239,12 +239,6 @@ RUN = ["-t", "cpu-ort-fp32", *QUICK, "--json"]
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Path:
-    (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\n')
-    return write_network(tmp_path / "net.onnx")
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """40 images of ten classes, with a list."""
     rng = np.random.default_rng(0)

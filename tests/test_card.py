@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bench.messages import Described
 from bench.records import Result
 from bench.store import Store
-from tests.builders import ok
+from tests.builders import invalid, ok
 from tests.conftest import QUICK, WORKED, write_network
 
 
@@ -74,14 +74,7 @@ def test_results_of_other_conditions_and_tools_stand_beside_ours(
     store.append(ours)
     elsewhere = replace(ours.measurement, window="io")
     store.append(replace(ours, measurement=elsewhere, started_at="2026-11-22T00:00:00.000+00:00"))
-    wide = tuple(
-        replace(
-            run, blocks_ns=tuple(tuple(ns * (1 + i) for ns in block) for block in run.blocks_ns)
-        )
-        for i, run in enumerate(ours.measurement.processes)
-    )
-    invalid = replace(ours.measurement, processes=wide)
-    store.append(replace(ours, measurement=invalid, started_at="2026-11-23T00:00:00.000+00:00"))
+    store.append(invalid(replace(ours, started_at="2026-11-23T00:00:00.000+00:00")))
     built = ours.artifacts[-1]
     for recipe in ("minmax", "entropy"):
         said = {"calibration_method": recipe, "calibration_n": 64}

@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from bench import __version__, targets, terminal
 from bench.errors import unknown
 from bench.store import Store
-from tests.builders import ok
+from tests.builders import invalid, ok
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parent.parent
@@ -119,17 +118,7 @@ def test_results_are_listed_by_a_glob_and_a_slip_is_told(
 
 
 def test_a_number_that_is_invalid_is_not_listed_as_one(bench: Any, own_store: Path) -> None:
-    found = ok(model="builtin:digits-lenet")
-    assert found.measurement is not None
-    wide = tuple(
-        replace(
-            run, blocks_ns=tuple(tuple(ns * (1 + i) for ns in block) for block in run.blocks_ns)
-        )
-        for i, run in enumerate(found.measurement.processes)
-    )
-    Store(str(own_store)).append(
-        replace(found, measurement=replace(found.measurement, processes=wide))
-    )
+    Store(str(own_store)).append(invalid(ok(model="builtin:digits-lenet")))
     assert "invalid" in bench("list", "results").out
 
 

@@ -30,7 +30,6 @@ from bench.stages import evaluate, prepare
 from bench.teller import Teller
 from exporters.onnx_file import OnnxFile
 from tests.builders import ok, refused
-from tests.conftest import write_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,12 +37,6 @@ if TYPE_CHECKING:
     from bench.records import Model
 
 N = 12
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\n')
-    return write_network(tmp_path / "net.onnx")
 
 
 @pytest.fixture

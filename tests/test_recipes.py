@@ -148,12 +148,6 @@ def test_harm_sees_small_scores_beside_large_boxes() -> None:
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> Path:
-    (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\n')
-    return write_network(tmp_path / "net.onnx")
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Forty images of ten classes."""
     rng = np.random.default_rng(3)
