@@ -69,4 +69,4 @@ def exit_status(rows: Sequence[dict[str, Any]]) -> int:
         return 5
     if kinds:
         return 3
-    return 6 if any(row["verdict"] == "INVALID" for row in rows) else 0
+    return 6 if any(row.get("verdict") == "INVALID" for row in rows) else 0

@@ -33,20 +33,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run.run)
-app.command()(throughput.throughput)
-app.command("compile")(compile.compile_models)
-app.command()(compare.compare)
-app.command()(gate.gate)
+# A command's line in `bench --help` has to fit 80 columns; its own help says the rest.
+app.command(short_help="Measure latency and accuracy of models on targets.")(run.run)
+app.command(short_help="Find the batch and streams with the most images/s.")(throughput.throughput)
+app.command("compile", short_help="Build and check artifacts; no device needed.")(
+    compile.compile_models
+)
+app.command(short_help="Is B faster or slower than A? Measured in turns.")(compare.compare)
+app.command(short_help="The nightly alarm: exit 4 on a confirmed slowdown.")(gate.gate)
 app.add_typer(gate.baseline, name="baseline")
-app.command()(coverage.coverage)
+app.command(short_help="Try every model of a list once; resumes.")(coverage.coverage)
 app.add_typer(lists.app, name="list")
-app.command()(results.show)
-app.command()(results.report)
-app.command()(anchors.anchors)
-app.command()(doctor.doctor)
-app.command("export")(results.export_results)
-app.command("import")(results.import_results)
+app.command(short_help="A result by its id, or the card of a model.")(results.show)
+app.command(short_help="Draw the accuracy-latency frontier and its table.")(results.report)
+app.command(short_help="Compare results with published figures.")(anchors.anchors)
+app.command(short_help="What can run on this machine, and why not.")(doctor.doctor)
+app.command("export", short_help="Write results as JSON lines, CSV or Parquet.")(
+    results.export_results
+)
+app.command("import", short_help="Add results from elsewhere to the store.")(results.import_results)
 app.add_typer(cache.app, name="cache")
 
 

@@ -371,7 +371,7 @@ def test_a_broken_calibration_image_is_named(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--calib", "{data}"], "--calib goes with --data"),
+        (["--calib", "{data}"], "--calib needs --data"),
         (["--data", "{data}", "--calib", "{data}/none"], "does not exist"),
     ],
 )

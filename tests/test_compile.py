@@ -279,7 +279,7 @@ def test_wrong_usage(bench: Any, tiny_onnx: Path, tmp_path: Path) -> None:
     wrong = [
         (["-t", "t4-fp17"], "unknown target"),
         (["-t", "t4-fp16", "-o", "workspace=1"], "no option 'workspace'"),
-        (["-t", "t4-fp16", "--calib", str(tmp_path)], "--calib goes with --data"),
+        (["-t", "t4-fp16", "--calib", str(tmp_path)], "--calib needs --data"),
         (["-t", "t4-fp16", "--data", str(tmp_path / "none")], "does not exist"),
     ]
     for words, said in wrong:

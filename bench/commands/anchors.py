@@ -11,10 +11,12 @@ from bench.commands.common import JsonOption, StoreOption, open_store, print_jso
 
 def anchors(
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="A network's name, or a glob.")
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="A network's name, or a glob."),
     ] = None,
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="A target's name, or a glob.")
+        list[str] | None,
+        typer.Option("--target", "-t", metavar="TARGET", help="A target's name, or a glob."),
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,

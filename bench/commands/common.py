@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,52 +23,117 @@ if TYPE_CHECKING:
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", envvar="BENCH_STORE", help="Database URL, or path of a SQLite file."),
+    typer.Option(
+        "--store",
+        envvar="BENCH_STORE",
+        metavar="PATH|URL",
+        help="SQLite file or database URL; default: a file in the user's data directory.",
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON on standard output, nothing else there.")
+]
 
-BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images a step.")]
+BatchOption = Annotated[
+    int, typer.Option("--batch", min=1, metavar="N", help="Images per inference.")
+]
 ModelOption = Annotated[
     list[str],
-    typer.Option("--model", "-m", help="source:name[.weights], a file, a name or a glob."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="source:name[.weights], an ONNX file, a bare name, or a glob; repeatable.",
+    ),
 ]
 TargetOption = Annotated[
-    list[str], typer.Option("--target", "-t", help="A target's name, or a glob.")
+    list[str],
+    typer.Option(
+        "--target", "-t", metavar="TARGET", help="A target's name, or a glob; repeatable."
+    ),
 ]
 OfTargetOption = Annotated[
     str | None,
-    typer.Option("--target", "-t", help="Only results of this target, or of all a glob names."),
+    typer.Option(
+        "--target", "-t", metavar="TARGET", help="Only results of this target, or of a glob."
+    ),
 ]
 WeightsOption = Annotated[
     str,
-    typer.Option("--weights", help="pretrained, random, or a file (safetensors or state dict)."),
+    typer.Option(
+        "--weights",
+        metavar="pretrained|random|FILE",
+        help="Which weights to load; a file is safetensors or a state dict.",
+    ),
 ]
 ProcessesOption = Annotated[
-    int, typer.Option("--processes", min=1, help="Fresh processes, measured in turns.")
+    int,
+    typer.Option("--processes", min=1, metavar="N", help="Fresh processes, measured in turns."),
 ]
 MinSecondsOption = Annotated[
     float,
     typer.Option(
-        "--min-seconds", min=0.01, help="Seconds of samples at least, over all processes."
+        "--min-seconds",
+        min=0.01,
+        metavar="SECONDS",
+        help="Sample at least this long, over all processes.",
     ),
 ]
 MaxSecondsOption = Annotated[
     float,
-    typer.Option("--max-seconds", min=0.01, help="Stop after so many seconds of samples."),
+    typer.Option(
+        "--max-seconds",
+        min=0.01,
+        metavar="SECONDS",
+        help="Sample at most this long, over all processes.",
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="CPU threads; default: the usable physical cores."),
+    typer.Option(
+        "--threads", min=1, metavar="N", help="CPU threads; default: the usable physical cores."
+    ),
 ]
 AnywayOption = Annotated[
     bool,
     typer.Option(
-        "--anyway", help="Run on other hardware than the target's; recorded as what it is."
+        "--anyway", help="Run on hardware other than the target's; the observed one is recorded."
     ),
 ]
-RunnerOption = Annotated[
+KeyValueOption = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", help="KEY=VALUE for the target's runner."),
+    typer.Option(
+        "--option", "-o", metavar="KEY=VALUE", help="An option of the target's runner; repeatable."
+    ),
+]
+
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="FOLDER", help="Labelled images: accuracy, and calibration of int8."
+    ),
+]
+CalibOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calib", metavar="FOLDER", help="Images to calibrate on; default: some of --data."
+    ),
+]
+CalibrationOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--calibration",
+        metavar="METHOD[:IMAGES[:KEEP]]|IMAGES",
+        help="How int8 is made; repeatable: a row each.  [default: 256]",
+    ),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option("--timeout", min=0.1, metavar="SECONDS", help="A job may take this long in all."),
+]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Make every artifact anew, whatever is cached.")
 ]
 
 
@@ -137,6 +203,13 @@ def runner_options(pairs: Iterable[str]) -> dict[str, Option]:
     return options
 
 
+def require_finite(**given: float | None) -> None:
+    """Raise UsageError for an option that is NaN or infinite, which Click lets through."""
+    for name, value in given.items():
+        if value is not None and not isfinite(value):
+            raise UsageError(f"--{name.replace('_', '-')} must be a finite number, not {value}")
+
+
 def quantity(text: str, option: str) -> int:
     """A number with K, M or G behind it, where it has one: 30M, 1.5G."""
     powers = {"K": 1e3, "M": 1e6, "G": 1e9}
@@ -148,7 +221,7 @@ def quantity(text: str, option: str) -> int:
     except ValueError:
         number = -1.0
     if not 0 <= number < float("inf"):
-        raise UsageError(f"{option} {text!r} is no number such as 500K, 30M or 1.5G")
+        raise UsageError(f"{option} {text!r} must be a number such as 500K, 30M or 1.5G")
     return round(number)
 
 

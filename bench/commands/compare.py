@@ -12,39 +12,55 @@ from bench.commands.common import (
     AnywayOption,
     BatchOption,
     JsonOption,
-    RunnerOption,
+    KeyValueOption,
     StoreOption,
     ThreadsOption,
     WeightsOption,
     open_cache,
     open_store,
     print_json,
+    require_finite,
     runner_options,
 )
 from bench.errors import UsageError
 
 
 def compare(
-    a: Annotated[str, typer.Argument(help="model@target, an ONNX file, or a result's id.")],
-    b: Annotated[str, typer.Argument(help="What is compared with it.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="model@target, an ONNX file, or a result's id.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="What A is compared with, likewise.")],
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="Target of a side that names none.")
+        str | None,
+        typer.Option("--target", "-t", metavar="TARGET", help="Target of a side that names none."),
     ] = None,
     weights: WeightsOption = "pretrained",
     margin: Annotated[
-        float, typer.Option(help="The smallest change that matters, a share: 0.02 is 2 %.")
+        float,
+        typer.Option(metavar="SHARE", help="The smallest change that matters: 0.02 is 2 %."),
     ] = 0.02,
     max_seconds: Annotated[
-        float, typer.Option(min=1, help="Give up after so long: UNSURE.")
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Give up after this long: the answer is UNSURE."
+        ),
     ] = 60.0,
     batch: BatchOption = 1,
     threads: ThreadsOption = None,
-    option: RunnerOption = None,
+    option: KeyValueOption = None,
     python_a: Annotated[
-        str | None, typer.Option(help="Another interpreter for A: another runtime version.")
+        str | None,
+        typer.Option(
+            metavar="PYTHON", help="Run A with this interpreter: another version of the runtime."
+        ),
     ] = None,
-    python_b: Annotated[str | None, typer.Option(help="Another interpreter for B.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the order in which the sides take turns.")] = 0,
+    python_b: Annotated[
+        str | None, typer.Option(metavar="PYTHON", help="Run B with this interpreter.")
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="N", help="Seed of the order in which the sides take turns."),
+    ] = 0,
     anyway: AnywayOption = False,
     fail_slower: Annotated[
         bool, typer.Option("--fail-slower", help="Exit with 4 when B is SLOWER.")
@@ -57,9 +73,8 @@ def compare(
     from bench.timing import Deadline
 
     if not 0 < margin < 1:
-        raise UsageError(f"--margin {margin} is no share between 0 and 1")
-    if not max_seconds < float("inf"):
-        raise UsageError(f"--max-seconds {max_seconds} is no number of seconds")
+        raise UsageError(f"--margin must be between 0 and 1 (0.02 is 2 %), not {margin}")
+    require_finite(max_seconds=max_seconds)
     results, cache = open_store(store), open_cache()
     procedure = replace(comparison.PROCEDURE, batch=batch, threads=threads)
     asked = [

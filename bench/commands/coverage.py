@@ -23,10 +23,13 @@ _TARGETS = ["cpu-ort-fp32", "cpu-ort-int8", "cpu-openvino-fp32", "cpu-openvino-i
 def coverage(
     listed: Annotated[
         Path | None,
-        typer.Option("--list", help="File of models, one a line; default: the field's families."),
+        typer.Option(
+            "--list", metavar="FILE", help="Models, one a line; default: the field's families."
+        ),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="These instead of a list.")
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="These instead of a list; repeatable."),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -34,20 +37,27 @@ def coverage(
             "--target",
             "--targets",
             "-t",
+            metavar="TARGET",
             help="Names or globs; default: fp32 and int8 of cpu-ort and cpu-openvino.",
         ),
     ] = None,
     weights: WeightsOption = "random",
-    calibration: Annotated[int, typer.Option(min=1, help="Images that int8 is calibrated on.")] = 8,
+    calibration: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images that int8 is calibrated on.")
+    ] = 8,
     out: Annotated[
-        Path, typer.Option(help="The table; what is done so far lies beside it, as .jsonl.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="The table; the ledger of what is done lies beside it, as .jsonl."
+        ),
     ] = Path("coverage.md"),
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds a model may take on one target.")
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="A model may take this long on one target."),
     ] = 1800.0,
-    again: Annotated[bool, typer.Option("--again", help="Do anew what is done.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Try anew what is done already.")] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Do anew what failed.")
+        bool, typer.Option("--retry-failed", help="Try anew what failed.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the artifacts in the cache.")] = False,
     as_json: JsonOption = False,

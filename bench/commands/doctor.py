@@ -14,9 +14,12 @@ def doctor(
     noise: Annotated[
         bool, typer.Option("--noise", help="Measure the machine itself instead, for --seconds.")
     ] = False,
-    seconds: Annotated[float, typer.Option(min=1, help="How long --noise measures.")] = 30.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="How long --noise measures.")
+    ] = 30.0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of --noise; default: all cores.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="CPU threads of --noise; default: all cores."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -80,15 +80,24 @@ def gate(
     against: Annotated[
         str | None,
         typer.Option(
-            "--baseline", "-b", help="As `bench baseline set` named it; none: all is NEW."
+            "--baseline",
+            "-b",
+            metavar="NAME",
+            help="As `bench baseline set` named it; none: all is NEW.",
         ),
     ] = None,
     summary: Annotated[
-        Path | None, typer.Option(help="Markdown is appended here: $GITHUB_STEP_SUMMARY.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Append Markdown here, such as $GITHUB_STEP_SUMMARY."),
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="JUnit XML is written here.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML here.")
+    ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="A baseline that is not set yet: all is NEW.")
+        bool,
+        typer.Option(
+            "--allow-missing", help="Do not fail where the baseline is not set yet: all is NEW."
+        ),
     ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,

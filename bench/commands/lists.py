@@ -37,17 +37,22 @@ class Order(str, Enum):
 @app.command("models")
 def list_models(
     pattern: Annotated[list[str] | None, typer.Argument(help="Names or globs.")] = None,
-    like: Annotated[str | None, typer.Option(help="Part of the name.")] = None,
+    like: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the name.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="classification, detection, instance-segmentation, segmentation."),
+        typer.Option(
+            metavar="TASK",
+            help="classification, detection, instance-segmentation or segmentation.",
+        ),
     ] = None,
-    min_params: Annotated[str | None, typer.Option(help="Parameters at least: 500K.")] = None,
-    max_params: Annotated[str | None, typer.Option(help="Parameters at most: 30M.")] = None,
+    min_params: Annotated[
+        str | None, typer.Option(metavar="N", help="Parameters at least: 500K.")
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(metavar="N", help="Parameters at most: 30M.")
+    ] = None,
     sort: Annotated[Order | None, typer.Option(help="Order of the table.")] = None,
-    long: Annotated[
-        bool, typer.Option("--long", "-l", help="The table, where nothing is asked of them.")
-    ] = False,
+    long: Annotated[bool, typer.Option("--long", "-l", help="The table, of all of them.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Every model that a source can name; with an option, a table of what is known of them."""
@@ -155,7 +160,7 @@ def list_runners(as_json: JsonOption = False) -> None:
 @app.command("results")
 def list_results(
     target: OfTargetOption = None,
-    last: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="Only the newest N.")] = 50,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

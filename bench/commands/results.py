@@ -47,10 +47,14 @@ def show(
 
 
 def report(
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("bench-report"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where to write.")] = Path(
+        "bench-report"
+    ),
     form: Annotated[
         list[str] | None,
-        typer.Option("--format", "-f", help="png, svg, pdf, md, csv; all of them."),
+        typer.Option(
+            "--format", "-f", metavar="FORMAT", help="png, svg, pdf, md, csv; default: all."
+        ),
     ] = None,
     target: OfTargetOption = None,
     store: StoreOption = None,
@@ -77,7 +81,7 @@ def export_results(
         ExportFormat, typer.Option("--format", "-f", help="jsonl is lossless.")
     ] = ExportFormat.jsonl,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File; default: standard output.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Default: standard output.")
     ] = None,
     store: StoreOption = None,
 ) -> None:
@@ -116,14 +120,17 @@ def import_results(
         Path | None,
         typer.Option(
             "--log",
+            metavar="FILE",
             help="What trtexec or benchmark_app printed; default: beside the file, as FILE's .log.",
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="What was measured: source:name, a file.")
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="What was measured."),
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="The target that it is a number of.")
+        str | None,
+        typer.Option("--target", "-t", metavar="TARGET", help="What it was measured on."),
     ] = None,
     window: Annotated[
         WindowName | None, typer.Option("--window", help="trtexec: device (default) or io.")
@@ -131,11 +138,15 @@ def import_results(
     batch: Annotated[
         int | None,
         typer.Option(
-            "--batch", min=1, help="Images a step; where the files tell, they have to agree."
+            "--batch",
+            min=1,
+            metavar="N",
+            help="Images per inference; files that tell it have to agree.",
         ),
     ] = None,
     hardware: Annotated[
-        str | None, typer.Option("--hardware", help="On what, where the files do not tell.")
+        str | None,
+        typer.Option("--hardware", metavar="NAME", help="Where the files do not tell it."),
     ] = None,
     store: StoreOption = None,
 ) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
-from math import isfinite
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,20 +10,26 @@ import typer
 from bench import terminal
 from bench.commands.common import (
     AnywayOption,
+    CalibOption,
+    CalibrationOption,
+    DataOption,
     JsonOption,
+    KeyValueOption,
     MaxSecondsOption,
     MinSecondsOption,
     ModelOption,
+    NoCacheOption,
     ProcessesOption,
-    RunnerOption,
     StoreOption,
     TargetOption,
     ThreadsOption,
+    TimeoutOption,
     WeightsOption,
     open_cache,
     open_campaign,
     open_store,
     print_json,
+    require_finite,
     runner_options,
 )
 from bench.errors import UsageError
@@ -41,78 +44,74 @@ def run(
     model: ModelOption,
     target: TargetOption,
     weights: WeightsOption = "pretrained",
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of labelled images to measure accuracy on.")
-    ] = None,
+    data: DataOption = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Evaluate on at most so many images.")
+        int | None, typer.Option(min=1, metavar="N", help="Evaluate on at most this many images.")
     ] = None,
-    calibration: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METHOD[:IMAGES[:KEEP]]|IMAGES",
-            help="How int8 is made; several: a row for each.  [256]",
-        ),
-    ] = None,
-    calib: Annotated[
-        Path | None,
-        typer.Option(help="Folder of images to calibrate on; default: some of the data."),
-    ] = None,
+    calibration: CalibrationOption = None,
+    calib: CalibOption = None,
     strict: Annotated[
         bool,
         typer.Option(
             "--strict",
-            help="Images that are broken or odd, and outputs that are not finite, are errors.",
+            help="Fail on broken or odd images, and on outputs that are not finite.",
         ),
     ] = False,
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="Points of accuracy that may be lost; tries remedies, or fails."),
+        typer.Option(
+            min=0,
+            metavar="POINTS",
+            help="Accuracy that int8 may lose: beyond it remedies are tried, else exit 5.",
+        ),
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, help="Images a step; several: a row for each.  [1]")
+        list[int] | None,
+        typer.Option(
+            min=1, metavar="N", help="Images per inference; repeatable: a row each.  [default: 1]"
+        ),
     ] = None,
     streams: Annotated[
-        int, typer.Option(min=1, help="Copies of the network at work at the same time.")
+        int, typer.Option(min=1, metavar="N", help="Inferences running at the same time.")
     ] = 1,
     window: Annotated[
-        WindowChoice, typer.Option(help="What is timed: the step, or copies in and out too.")
+        WindowChoice, typer.Option(help="What is timed: inference, or copies in and out too.")
     ] = WindowChoice.device,
     threads: ThreadsOption = None,
     processes: ProcessesOption = 5,
     min_seconds: MinSecondsOption = 3.0,
     max_seconds: MaxSecondsOption = 10.0,
     rel_error: Annotated[
-        float, typer.Option(min=0.0001, help="Wanted half-width of the 95 % interval, a share.")
+        float,
+        typer.Option(
+            min=0.0001, metavar="SHARE", help="Stop when the 95 % interval is within ± this share."
+        ),
     ] = 0.01,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds one job may take in all.")
-    ] = 1800.0,
-    option: RunnerOption = None,
+    timeout: TimeoutOption = 1800.0,
+    option: KeyValueOption = None,
     anyway: AnywayOption = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Make every artifact anew.")] = False,
+    no_cache: NoCacheOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and accuracy of models on targets: one row for every pair."""
-    from bench import campaign, catalog, datasets, progress, recipes, targets
-    from bench.records import Data, Job, Procedure
+    from bench import campaign, jobs, progress, recipes, targets
+    from bench.records import Procedure
 
-    for value in (min_seconds, max_seconds, rel_error, timeout, max_drop or 0.0):
-        if not isfinite(value):
-            raise UsageError(f"{value} is no number of seconds, and no share")
-    if data is not None:
-        datasets.require_folder(data)
-    if calib is not None:
-        if data is None:
-            raise UsageError("--calib goes with --data: the images that are evaluated")
-        datasets.require_folder(calib, "--calib")
-    chosen = targets.select(target, runner_options(option or []))
+    require_finite(
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        rel_error=rel_error,
+        timeout=timeout,
+        max_drop=max_drop,
+    )
     asked = recipes.parse(",".join(calibration or []))
+    search = max_drop is not None
+    images = jobs.images(data, calib, asked, limit=limit, strict=strict, search=search)
+    chosen = targets.select(target, runner_options(option or []))
     made = recipes.expand(asked, chosen)
-    if max_drop is not None and max(map(len, made.values()), default=1) > 1:
+    if search and max(map(len, made.values()), default=1) > 1:
         raise UsageError("--max-drop tries one recipe after the other: give it one --calibration")
-    models = catalog.resolve(model, open_cache())
     procedure = Procedure(
         streams=streams,
         window=window.value,
@@ -123,30 +122,27 @@ def run(
         threads=threads,
         timeout_seconds=timeout,
     )
-    labelled = Data(
-        str(data.resolve()) if data else None,
-        limit,
-        recipes.set_aside(asked, search=max_drop is not None),
-        str(calib.resolve()) if calib else None,
-        strict,
+    wanted = jobs.every(
+        model,
+        chosen,
+        procedure,
+        open_cache(),
+        weights=weights,
+        data=images,
+        calibration=asked,
+        max_drop=max_drop,
+        batches=batch or (),
     )
-    jobs = [
-        Job(each, on, weights, replace(procedure, batch=images), labelled, recipe, max_drop)
-        for each in models
-        for on in chosen
-        for recipe in made[on.name]
-        for images in dict.fromkeys(batch or [1])
-    ]
-    live = progress.Progress(len(jobs))
+    live = progress.Progress(len(wanted))
     finished = open_campaign(open_store(store), live, fresh=no_cache, anyway=anyway)
     try:
-        finished.run(jobs)
+        finished.run(wanted)
         status = campaign.exit_status(finished.rows)
     except KeyboardInterrupt:
-        terminal.say(f"\nbench: interrupted; {len(finished.rows)} of {len(jobs)} jobs are stored")
+        terminal.say(f"\nbench: interrupted; {len(finished.rows)} of {len(wanted)} jobs are stored")
         status = 130
     finally:
-        _print_results(finished.rows, as_json, several=len(jobs) > 1)
+        _print_results(finished.rows, as_json, several=len(wanted) > 1)
     raise typer.Exit(status)
 
 

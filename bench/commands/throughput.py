@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +10,11 @@ from bench import terminal
 from bench.commands.common import (
     AnywayOption,
     JsonOption,
+    KeyValueOption,
     MaxSecondsOption,
     MinSecondsOption,
     ModelOption,
     ProcessesOption,
-    RunnerOption,
     StoreOption,
     TargetOption,
     ThreadsOption,
@@ -24,6 +23,7 @@ from bench.commands.common import (
     open_campaign,
     open_store,
     print_json,
+    require_finite,
     runner_options,
 )
 from bench.errors import UsageError
@@ -35,14 +35,14 @@ def throughput(
     weights: WeightsOption = "pretrained",
     max_latency: Annotated[
         float | None,
-        typer.Option(help="Milliseconds that the slowest calls may take (p99); none: any."),
+        typer.Option(metavar="MS", help="The slowest calls (p99) may take this long."),
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="The largest batch to try.")] = 64,
+    max_batch: Annotated[int, typer.Option(min=1, metavar="N", help="Largest batch to try.")] = 64,
     threads: ThreadsOption = None,
     processes: ProcessesOption = 3,
     min_seconds: MinSecondsOption = 1.0,
     max_seconds: MaxSecondsOption = 3.0,
-    option: RunnerOption = None,
+    option: KeyValueOption = None,
     anyway: AnywayOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -53,9 +53,8 @@ def throughput(
     from bench.records import Job, Procedure
 
     if max_latency is not None and not 0 < max_latency < float("inf"):
-        raise UsageError(f"--max-latency {max_latency} is no number of milliseconds")
-    if not (isfinite(min_seconds) and isfinite(max_seconds)):
-        raise UsageError("--min-seconds and --max-seconds have to be numbers of seconds")
+        raise UsageError(f"--max-latency must be a number of milliseconds, not {max_latency}")
+    require_finite(min_seconds=min_seconds, max_seconds=max_seconds)
     chosen = targets.select(target, runner_options(option or []))
     models = catalog.resolve(model, open_cache())
     how = Procedure(

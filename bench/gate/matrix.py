@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bench import catalog, datasets, recipes, targets, toml_file
+from bench import jobs, recipes, targets, toml_file
 from bench.errors import UsageError
 from bench.gate import series
 from bench.modelref import is_file
 from bench.paths import expanded
-from bench.records import Data, Job, Procedure, Recipe
+from bench.records import Procedure
 
 if TYPE_CHECKING:
     from bench.cache import Cache
+    from bench.records import Job, Recipe
 
 _DEFAULT = Procedure()
 #: Of minutes, seconds, images or threads: more is a slip.
@@ -70,36 +71,38 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             min_seconds=self.min_seconds,
             max_seconds=self.max_seconds,
         )
-        data = base / self.data if self.data else None
-        if data:
-            datasets.require_folder(data)
-        calib = base / self.calib if self.calib else None
-        if calib:
-            datasets.require_folder(calib, "calib")
         asked = self.recipes()
-        labelled = Data(
-            str(data.resolve()) if data else None,
-            self.limit,
-            recipes.set_aside(asked, search=self.max_drop is not None),
-            str(calib.resolve()) if calib else None,
-            self.strict,
+        images = jobs.images(
+            base / self.data if self.data else None,
+            base / self.calib if self.calib else None,
+            asked,
+            limit=self.limit,
+            strict=self.strict,
+            search=self.max_drop is not None,
+            dashes="",
         )
-        chosen = targets.select(list(self.targets), dict(self.options))
-        made = recipes.expand(asked, chosen)
         patterns = [_from(base, name) if is_file(name) else name for name in self.models]
         own_weights = base / self.weights
         weights = str(own_weights) if own_weights.is_file() else self.weights
-        jobs: dict[str, Job] = {}
-        for model in catalog.resolve(patterns, cache):
-            for target, recipe in [(on, each) for on in chosen for each in made[on.name]]:
-                job = Job(model, target, weights, procedure, labelled, recipe, self.max_drop)
-                twin = jobs.setdefault(series.key(job), job)
-                if twin is not job:
-                    raise UsageError(
-                        f"{twin.model} and {model} have one name, so their results could not be "
-                        "told apart: rename one"
-                    )
-        return list(jobs.values())
+        wanted = jobs.every(
+            patterns,
+            targets.select(list(self.targets), dict(self.options)),
+            procedure,
+            cache,
+            weights=weights,
+            data=images,
+            calibration=asked,
+            max_drop=self.max_drop,
+        )
+        named: dict[str, Job] = {}
+        for job in wanted:
+            twin = named.setdefault(series.key(job), job)
+            if twin is not job:
+                raise UsageError(
+                    f"{twin.model} and {job.model} have one name, so their results could not be "
+                    "told apart: rename one"
+                )
+        return wanted
 
     def recipes(self) -> list[Recipe]:
         """How int8 is to be made. Raises UsageError."""
@@ -123,7 +126,7 @@ def read(path: Path) -> Matrix:
         if not getattr(matrix, name):
             raise UsageError(f"the matrix {path}: `{name}` is empty, so nothing would be measured")
     if not 0 < matrix.margin < 1:
-        raise UsageError(f"the matrix {path}: margin {matrix.margin} is no share between 0 and 1")
+        raise UsageError(f"the matrix {path}: margin must be between 0 and 1, not {matrix.margin}")
     for name in ("models", "targets", "weights", "data", "calib", "calibration"):
         given = getattr(matrix, name)
         for text in given if isinstance(given, tuple) else (given,):
@@ -146,7 +149,9 @@ def read(path: Path) -> Matrix:
     if matrix.max_drop is not None and len(matrix.recipes()) > 1:
         raise UsageError(f"the matrix {path}: max_drop goes with one calibration, not with several")
     if matrix.calib and not matrix.data:
-        raise UsageError(f"the matrix {path}: calib goes with data: the images that are evaluated")
+        raise UsageError(
+            f"the matrix {path}: calib needs data, the images that accuracy is measured on"
+        )
     for name in ("threads", "limit"):
         if (given := getattr(matrix, name)) is not None and not 1 <= given < _MOST:
             raise UsageError(f"the matrix {path}: {name} has to be at least 1, and below {_MOST:g}")
