@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bench import catalog, index
+from bench import catalog, cells, index
 from bench.errors import BenchError, UsageError
 from bench.launch import call
 from bench.messages import Describe, Described, Export, Exported
 from bench.modelref import ModelRef
-from bench.public import to_public
+from bench.public import costs, to_public
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from bench.records import Facts, Model, Result
     from bench.store import Store
 
-#: Results that differ in one of these (or in recipe or window) stand beside each other.
+#: Results that differ in one of these (or in the window, or in how they became int8) stand beside
+#: each other.
 _KIND = (
     *("weights", "target", "hardware", "batch", "streams", "threads"),
     *("options", "measured_by"),
@@ -118,40 +119,20 @@ def _lack(ref: ModelRef, cache: Cache) -> str:
 
 def _newest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The newest good result of each kind (an INVALID one where there is none), fast first."""
-    measured = [_row(row) for row in rows if row["status"] == "ok" and row["latency"]]
+    measured = [row for row in rows if row["status"] == "ok" and row["latency"]]
     newest = {
-        str([row[key] for key in (*_KIND, "recipe", "window")]): row
+        str([*(row[key] for key in _KIND), cells.made_by(row), row["latency"]["window"]]): row
         for row in sorted(measured, key=lambda row: row["verdict"] != "INVALID")
     }
-    return sorted(newest.values(), key=lambda row: row["p50_ms"] / row["batch"])
-
-
-def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """A result as the card has it; `recipe` is how it became int8."""
-    return {
-        **{key: row[key] for key in ("id", "started_at", *_KIND, "verdict")},
-        "recipe": row["calibration"]["recipe"] if row["calibration"] else None,
-        "window": row["latency"]["window"],
-        "p50_ms": row["latency"]["p50_ms"],
-        "accuracy": row["accuracy"],
-    }
+    return sorted(newest.values(), key=lambda row: row["latency"]["p50_ms"] / row["batch"])
 
 
 def _costs(facts: Facts | None, outline: Outline | None) -> dict[str, Any]:
     """Parameters are known to the index too; None is unknown."""
-    params = facts.params if facts else outline.params if outline else None
     return {
-        "params_m": _scaled(params, 1e6),
-        "gmacs": _scaled(facts.macs if facts else None, 1e9),
-        "activations_m": _scaled(facts.activations if facts else None, 1e6),
-        "least_gmacs": _scaled(facts.least_macs if facts else None, 1e9),
-        "uncounted": facts.uncounted if facts else None,
+        **costs(facts),
+        **({"params_m": outline.params / 1e6} if not facts and outline and outline.params else {}),
     }
-
-
-def _scaled(count: int | None, unit: float) -> float | None:
-    """Zero is a count as well; None is unknown."""
-    return None if count is None else count / unit
 
 
 def _published(model: Model, outline: Outline | None) -> dict[str, Any] | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.public import differing_options
 from bench.terminal import number
 
 if TYPE_CHECKING:
@@ -18,7 +20,21 @@ def outcome(row: Row) -> str:
     if row.get("compiled"):
         return f"{number(row['artifact_mb'])} MB by {row['compiled']['made_by']}"
     percent = f", {accuracy(row)} %" if row["accuracy"] else ""
-    return f"{latency(row)[0]} ms{percent}, {row['verdict']}"
+    taken = "" if row["verdict"] == "INVALID" else f"{latency(row)[0]} ms{percent}, "
+    return f"{taken}{row['verdict']}"
+
+
+def models(rows: Sequence[Row]) -> list[str]:
+    """The name of each row's model; of files that share one, with the start of their hash."""
+    contents: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        contents[model(row)].add(row["weights"] or "")
+    return [
+        row["weights"] or model(row)
+        if row["source"] == "onnx" and len(contents[model(row)] - {""}) > 1
+        else model(row)
+        for row in rows
+    ]
 
 
 def model(row: Mapping[str, Any]) -> str:
@@ -30,10 +46,13 @@ def model(row: Mapping[str, Any]) -> str:
 
 
 def latency(row: Row) -> tuple[str, str]:
-    """p50 in ms, and half its interval in percent, where there is one."""
+    """p50 in ms, and half its interval in percent, where there is one. An INVALID one is no number
+    that somebody could quote."""
     found = row["latency"]
     if found is None:
         return "-", "-"
+    if row["verdict"] == "INVALID":
+        return "invalid", "-"
     if found["ci95_ms"] is None:
         return number(found["p50_ms"]), "-"
     from bench.stats import relative_half_width
@@ -43,18 +62,17 @@ def latency(row: Row) -> tuple[str, str]:
 
 
 def median(row: Row) -> str:
-    """The measured one, or, marked, what another tool says and kept no samples of. What failed or
-    is INVALID is no number that somebody could quote."""
+    """The measured one, or, marked, what another tool says and kept no samples of."""
     if row["status"] != "ok":
         return "failed"
     if row["reported"]:
         return f"({number(row['reported']['p50_ms'])})"
-    if not row["latency"]:  # an import may bring what no run of ours leaves
-        return "-"
-    if row["verdict"] == "INVALID":
-        return "invalid"
-    window = row["latency"]["window"]
-    return latency(row)[0] + ("" if window == "device" else f" {window}")
+    return latency(row)[0]
+
+
+def throughput(row: Row) -> str:
+    """Images a second, where the latency that they follow from is not INVALID."""
+    return "-" if row["verdict"] == "INVALID" else number(row["throughput_ips"])
 
 
 def slowest(row: Row) -> str:
@@ -63,6 +81,32 @@ def slowest(row: Row) -> str:
     if found is None:
         return "-"
     return number(found["p99_ms"]) if found["p99_ms"] else f"max {number(found['max_ms'])}"
+
+
+def target(row: Row, rows: Sequence[Row]) -> str:
+    """The target, and what is unusual about how the row was measured on it. The recipe of int8, the
+    options of the runtime and the threads are told where other rows of the target differ in them.
+    """
+    alike = [other for other in rows if other["target"] == row["target"]]
+    recipes, threads = {made_by(other) for other in alike}, {other["threads"] for other in alike}
+    figures = row["latency"] or row["reported"]
+    window = figures["window"] if figures else "device"
+    return ", ".join(
+        [
+            row["target"],
+            *([made_by(row)] if made_by(row) and len(recipes) > 1 else []),
+            *differing_options(row, alike),
+            *([f"{row['threads']} threads"] if row["threads"] and len(threads) > 1 else []),
+            *([f"batch {batch(row)}"] if batch(row) != "1" else []),
+            *([f"window {window}"] if window != "device" else []),
+            *([f"by {row['measured_by']}"] if row["measured_by"] != "bench" else []),
+        ]
+    )
+
+
+def made_by(row: Row) -> str:
+    """How it became int8; of what failed before, how it was to."""
+    return row["calibration"]["recipe"] if row["calibration"] else row["recipe"] or ""
 
 
 def batch(row: Row) -> str:

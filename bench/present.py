@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import cells
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from bench.cells import Row
 
+#: Digits of an id that are shown: as many as tell results apart; commands take the start of one.
+_ID = 8
+_WINDOWS = {"device": "window device", "io": "window io (copies in and out included)"}
 #: Up to so many doubtful results have their reasons printed.
 _SPELLED_OUT = 3
 
@@ -22,7 +25,7 @@ _SPELLED_OUT = 3
 def results(rows: Sequence[Row]) -> None:
     """A table of public results; the source and the weights that all share are said once."""
     shared = {(row["source"], row["weights"]) for row in rows}
-    short = len(shared) == 1 and len(rows) > 1
+    short = len(shared) == 1 and len(rows) > 1 and rows[0]["source"] != "onnx"
     metric = cells.metric(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
     made = recipes_differ(rows)
@@ -31,6 +34,7 @@ def results(rows: Sequence[Row]) -> None:
     last = ["images/s"] if many else ["MB"]
     table(
         [
+            "id",
             "model",
             "target",
             *(["int8 by"] if made else []),
@@ -43,30 +47,45 @@ def results(rows: Sequence[Row]) -> None:
         ],
         [
             [
-                Path(row["model"]).name if short else cells.model(row),
+                row["id"][:_ID],
+                row["model"] if short else name,
                 row["target"],
-                *([_recipe(row)] if made else []),
+                *([cells.made_by(row)] if made else []),
                 *([cells.batch(row)] if many else []),
                 *cells.latency(row),
                 (cells.change if lost else cells.accuracy)(row),
-                number(row["throughput_ips" if many else "artifact_mb"]),
+                cells.throughput(row) if many else number(row["artifact_mb"]),
                 "failed" if row["failure"] else row["verdict"],
             ]
-            for row in rows
+            for row, name in zip(rows, cells.models(rows), strict=True)
         ],
         right={"batch", "p50 ms", "±%", *([] if lost else [metric]), *last},
+        fold=(1, 2, 3) if made else (1, 2),
+        tight=made or many,
     )
+    if measured := [row for row in rows if row["latency"]]:
+        print(_conditions(measured))
     if short:
         source, weights = shared.pop()
-        print(f"all models {source}:" + (f", weights {weights}" if weights else ""))
+        print(f"source {source}" + (f" · weights {weights}" if weights else ""))
     if lost:
         print("Δ: points against fp32, on the same images")
-    if any(row["latency"] and row["latency"]["window"] != "device" for row in rows):
-        print("window io: copies of inputs and outputs are in the latency")
     for row in rows:
         if len(row["tried"]) > 1 or (row["tried"] and row["failure"]):
             tried(row)
     sys.stdout.flush()
+
+
+def _conditions(rows: Sequence[Row]) -> str:
+    """Under which conditions the latencies of these rows hold; all that there were, of several."""
+    said = {
+        "hardware": [row["hardware"] for row in rows],
+        "threads": [f"{row['threads']} threads" for row in rows if row["threads"]],
+        "window": [_WINDOWS[row["latency"]["window"]] for row in rows],
+        "processes": [f"{row['latency']['processes']} processes" for row in rows],
+    }
+    each = (" and ".join(dict.fromkeys(values)) for values in said.values() if values)
+    return re.sub(r"\b1 (thread|process)(e?s)\b", r"1 \1", " · ".join(each))
 
 
 def tried(row: Row) -> None:
@@ -109,11 +128,6 @@ def recipes_differ(rows: Sequence[Row]) -> bool:
             if found["kept"]:
                 return True
     return any(len(ways) > 1 for ways in made.values())
-
-
-def _recipe(row: Row) -> str:
-    """How it became int8; of what failed before, how it was to."""
-    return row["calibration"]["recipe"] if row["calibration"] else row["recipe"] or ""
 
 
 def builds(rows: Sequence[Row]) -> None:
@@ -165,10 +179,14 @@ def problems(rows: Sequence[Row]) -> None:
     if len(doubtful) > _SPELLED_OUT:
         counts = Counter(row["verdict"] for row in doubtful)
         listed = " and ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
-        say(
-            f"of {len(rows)} results {listed}: the machine was not quiet enough for the interval "
-            "asked; --max-seconds and --rel-error change that, `bench show ID` gives the reasons"
-        )
+        kinds = Counter(_kind(reason) for row in doubtful for reason in row["reasons"])
+        often = "; ".join(f"{kind} ({n})" for kind, n in kinds.most_common(_SPELLED_OUT))
+        say(f"of {len(rows)} results {listed}: {often}; all reasons: bench show ID")
+
+
+def _kind(reason: str) -> str:
+    """A reason without its figures and its remedy, so that those of several rows can be counted."""
+    return re.sub(r"[+±-]?\d[\d.]*%?(?! % interval)", "…", re.split(r":| \(", reason)[0])
 
 
 def imported(row: Row) -> None:
@@ -189,20 +207,21 @@ def imported(row: Row) -> None:
 def listing(rows: Sequence[Row]) -> None:
     """A short table of public results with their ids, to pick one by."""
     table(
-        ["id", "date", "model", "target", "p50 ms", cells.metric(rows)],
+        ["id", "date", "model", "target", "p50 ms", cells.metric(rows), "verdict"],
         [
             [
-                row["id"],
+                row["id"][:_ID],
                 row["started_at"][5:10],
-                cells.model(row),
-                row["target"],
+                name,
+                cells.target(row, rows),
                 cells.median(row),
                 cells.accuracy(row),
+                row["verdict"] or "",
             ]
-            for row in rows
+            for row, name in zip(rows, cells.models(rows), strict=True)
         ],
         right={"p50 ms", cells.metric(rows)},
-        fold=2,
+        fold=(2, 3),
     )
 
 

@@ -29,7 +29,7 @@ def throughput(found: Row) -> None:
                 str(row["batch"]),
                 cells.latency(row)[0],
                 cells.slowest(row),
-                number(row["throughput_ips"]),
+                cells.throughput(row),
                 "failed" if row["failure"] else row["verdict"],
             ]
             for row in tried

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench import cells
 from bench.index import UNASKED
-from bench.public import differing_options
-from bench.terminal import amount, number, say, table
+from bench.terminal import amount, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,8 +74,8 @@ def card(drawn: Row) -> None:
                     row["id"],
                     row["started_at"][5:10],
                     *([row["weights"]] if several else []),
-                    _how(row, rows),
-                    "invalid" if row["verdict"] == "INVALID" else number(row["p50_ms"]),
+                    cells.target(row, rows),
+                    cells.latency(row)[0],
                     cells.accuracy(row),
                     row["verdict"],
                 ]
@@ -88,26 +87,6 @@ def card(drawn: Row) -> None:
     sys.stdout.flush()
     if not rows:
         say(f"nothing is measured yet: bench run -m {drawn['model']} -t TARGET")
-
-
-def _how(row: Row, rows: Sequence[Row]) -> str:
-    """The target, and what is not usual about how it was measured on it; recipe, options and
-    threads where rows of it differ in them."""
-    batch = cells.batch(row)
-    alike = [other for other in rows if other["target"] == row["target"]]
-    recipes = {other["recipe"] for other in alike}
-    threads = {other["threads"] for other in alike}
-    return ", ".join(
-        [
-            row["target"],
-            *([row["recipe"]] if row["recipe"] and len(recipes) > 1 else []),
-            *differing_options(row, alike),
-            *([f"{row['threads']} threads"] if len(threads) > 1 else []),
-            *([f"batch {batch}"] if batch != "1" else []),
-            *([f"window {row['window']}"] if row["window"] != "device" else []),
-            *([f"by {row['measured_by']}"] if row["measured_by"] != "bench" else []),
-        ]
-    )
 
 
 def _card_lines(drawn: Row) -> Iterator[list[str]]:

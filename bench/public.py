@@ -20,7 +20,7 @@ from bench.verdict import judge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from bench.records import Accuracy, Artifact, Measurement, Result, Trial
+    from bench.records import Accuracy, Artifact, Facts, Measurement, Result, Trial
 
 _MB = 1e6
 
@@ -74,12 +74,7 @@ def to_public(result: Result) -> dict[str, Any]:
         "reported": msgspec.to_builtins(result.reported),
         "build_s": built.build_s if built else None,
         "artifact_mb": built.bytes / _MB if built else None,
-        "params_m": result.facts.params / 1e6 if result.facts else None,
-        "gmacs": result.facts.macs / 1e9 if result.facts and result.facts.macs else None,
-        "activations_m": result.facts.activations / 1e6
-        if result.facts and result.facts.activations
-        else None,
-        "uncounted": result.facts.uncounted if result.facts else None,
+        **costs(result.facts),
         "input": list(model.inputs[0].shape[1:]) if model and model.inputs else None,
         "recipe": recipes.asked(job.recipe),
         "calibration": _calibration(built),
@@ -93,6 +88,21 @@ def to_public(result: Result) -> dict[str, Any]:
         "artifacts": msgspec.to_builtins(result.artifacts),
         "notes": [*(model.notes if model else ()), *result.notes],
         "started_at": result.started_at,
+    }
+
+
+def costs(facts: Facts | None) -> dict[str, Any]:
+    """What a network costs an image. Zero is a count as well; None is unknown."""
+
+    def scaled(count: int | None, unit: float) -> float | None:
+        return None if count is None else count / unit
+
+    return {
+        "params_m": scaled(facts.params if facts else None, 1e6),
+        "gmacs": scaled(facts.macs if facts else None, 1e9),
+        "least_gmacs": scaled(facts.least_macs if facts else None, 1e9),
+        "activations_m": scaled(facts.activations if facts else None, 1e6),
+        "uncounted": facts.uncounted if facts else None,
     }
 
 
@@ -147,6 +157,7 @@ def _timed(measured: Measurement, result: Result) -> dict[str, Any]:
             "max_ms": float(samples.max()) / 1e6,
             "samples": len(samples),
             "processes": len(runs),
+            "stopped_by": measured.stopped_by,
             "canary_ratio": canary_ratio(measured),
         },
         # Streams are busy all the time, so that so many batches are on their way at any moment

@@ -15,10 +15,10 @@ def table(
     rows: Iterable[Sequence[str]],
     *,
     right: Iterable[str] = (),
-    fold: int = 0,
+    fold: int | tuple[int, ...] = 0,
     tight: bool = False,
 ) -> None:
-    """Print a table to standard output, the column `fold` folded to fit the terminal's width.
+    """Print a table to standard output, the columns `fold` folded to fit the terminal's width.
     `tight` leaves one space between columns, not two."""
     from rich import box
     from rich.console import Console
@@ -26,10 +26,11 @@ def table(
     from rich.text import Text
 
     space = (0, 0 if tight else 1, 0, 0)
+    folded = {columns[i] for i in ((fold,) if isinstance(fold, int) else fold)}
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=space)
     for column in columns:
         side: Literal["left", "right"] = "right" if column in set(right) else "left"
-        grid.add_column(column, justify=side, overflow="fold", no_wrap=column != columns[fold])
+        grid.add_column(column, justify=side, overflow="fold", no_wrap=column not in folded)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     Console(highlight=False).print(grid)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from reports.frontier import (
+    bare_name,
     differing_options,
     full_name,
     hardware,
@@ -112,7 +113,10 @@ def runtimes(rows: Sequence[Row]) -> str:
 
 
 def _shared(drawn: Sequence[Row]) -> list[str]:
-    """What labels leave out because it is the same for all: source and weights tag."""
+    """What labels leave out because it is the same for all: source and weights tag. Files have
+    neither."""
+    if any(row["source"] == "onnx" for row in drawn):
+        return []
     shared = []
     for key, word in (("source", "source"), ("weights", "weights")):
         values = {row[key] for row in drawn}
@@ -123,21 +127,28 @@ def _shared(drawn: Sequence[Row]) -> list[str]:
 
 def labels(drawn: Sequence[Row]) -> list[str]:
     """A label for each point: what tells it from the others. The name, with source and weights
-    unless all points share them, with the target where colour and marker do not tell it, how it
-    became int8 where there are several ways, and options of the runtime that differ."""
+    unless all points share them, a file's hash where another has its name, the target where colour
+    and marker do not tell it, how it became int8 where there are several ways, and options of the
+    runtime that differ."""
     sources = {row["source"] for row in drawn}
     tags = {row["weights"] for row in drawn}
+    contents: defaultdict[str, set[str]] = defaultdict(set)
+    for row in drawn:
+        contents[bare_name(row)].add(row["weights"])
     targets = {row["target"]: (row["runner"], row["precision"]) for row in drawn}
     looks = Counter(targets.values())
     several = many_recipes(drawn)
     set_apart = differing_options(drawn)
     texts = []
     for row in drawn:
-        text = one_line(row["model"])
-        if len(sources) > 1 and row["source"]:
-            text = f"{one_line(row['source'])}:{text}"
-        if len(tags) > 1 and row["weights"]:
-            text = f"{text}.{one_line(row['weights'])}"
+        if row["source"] == "onnx":
+            text = full_name(row) if len(contents[bare_name(row)]) > 1 else bare_name(row)
+        else:
+            text = one_line(row["model"])
+            if len(sources) > 1 and row["source"]:
+                text = f"{one_line(row['source'])}:{text}"
+            if len(tags) > 1 and row["weights"]:
+                text = f"{text}.{one_line(row['weights'])}"
         text = shorten(text, 36)
         if looks[row["runner"], row["precision"]] > 1:
             text = f"{text} @ {shorten(one_line(row['target']), 24)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from bench import public
@@ -59,12 +60,16 @@ def threads(row: Row) -> int:
 
 
 def bare_name(row: Row) -> str:
-    """source:name, or the name alone where no source was found."""
+    """source:name, or the name alone where no source was found; of a file, without its folder."""
+    if row["source"] == "onnx":
+        return one_line(PurePath(row["model"]).name)
     return one_line(f"{row['source']}:{row['model']}" if row["source"] else row["model"])
 
 
 def full_name(row: Row) -> str:
-    """source:name.weights."""
+    """source:name.weights; of a file, its name and the start of its hash: file.onnx#hash."""
+    if row["source"] == "onnx" and row["weights"]:
+        return one_line(row["weights"])
     return f"{bare_name(row)}.{one_line(row['weights'])}" if row["weights"] else bare_name(row)
 
 

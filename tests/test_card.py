@@ -42,7 +42,7 @@ def test_a_file_is_counted_at_once_and_its_results_are_shown(bench: Any, tiny_on
     assert shown.json["published"] is None
     [row] = shown.json["results"]
     assert row["target"] == "null-fp32"
-    assert row["p50_ms"] > 0
+    assert row["latency"]["p50_ms"] > 0
     text = bench("show", tiny_onnx).out
     assert "null-fp32" in text
     assert "55.4 K an image" in text
@@ -83,8 +83,8 @@ def test_results_of_other_conditions_and_tools_stand_beside_ours(
     assert "minmax:64" in ways.out
     assert "entropy:64" in ways.out
     found = bench("show", "builtin:digits-lenet", "--json").json["results"]
-    found = [row for row in found if row["recipe"] is None]
-    assert sorted(row["window"] for row in found) == ["device", "io"]
+    found = [row for row in found if not row["calibration"]]
+    assert sorted(row["latency"]["window"] for row in found) == ["device", "io"]
     assert all(row["verdict"] != "INVALID" for row in found)
     table = bench("show", "builtin:digits-lenet").out
     assert ", window io" in table
