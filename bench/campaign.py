@@ -59,14 +59,17 @@ class Campaign:
 
 def exit_status(rows: Sequence[dict[str, Any]]) -> int:
     """0 done, 1 a job failed, 2 wrong usage, 3 a target is not available, 5 accuracy, 6 invalid
-    measurement. Of several, the one that needs a person most."""
-    kinds = {row["failure"]["kind"] for row in rows if row["failure"]}
-    if "usage" in kinds:
-        return 2
-    if kinds - {"unavailable", "accuracy"}:
-        return 1
-    if "accuracy" in kinds:
-        return 5
-    if kinds:
-        return 3
-    return 6 if any(row.get("verdict") == "INVALID" for row in rows) else 0
+    measurement; of several, the worst."""
+    kinds = {"usage": 2, "accuracy": 5, "unavailable": 3}
+
+    def status(row: dict[str, Any]) -> int:
+        if failure := row["failure"]:
+            return kinds.get(failure["kind"], 1)
+        return 6 if row.get("verdict") == "INVALID" else 0
+
+    return worst(map(status, rows))
+
+
+def worst(statuses: Iterable[int]) -> int:
+    """Of several exit statuses, the one that needs a person most."""
+    return min(statuses, key=(2, 1, 5, 3, 6, 0).index, default=0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import msgspec
 
 from bench.errors import BenchError, Unavailable, UsageError
 from bench.public import encode, result_id, to_public
+from bench.records import Check, Failure, Published, Reported
 from bench.store import decode
 
 if TYPE_CHECKING:
@@ -22,8 +24,23 @@ if TYPE_CHECKING:
 Format = Literal["jsonl", "csv", "parquet"]
 
 
-#: Keys that hold an object, or null where there is none: null makes no column of its own.
-_NESTED = {"latency", "reported", "accuracy", "published", "check", "failure"}
+#: What is in the keys that hold an object, or null where there is none: so a table has the same
+#: columns whatever is in it (but for accuracy_metrics_*, which depend on the task).
+_NESTED = {
+    "latency": (
+        *("window", "p50_ms", "ci95_ms", "mean_ms", "min_ms", "p90_ms", "p99_ms", "max_ms"),
+        *("samples", "processes", "stopped_by", "canary_ratio"),
+    ),
+    "reported": tuple(field.name for field in fields(Reported)),
+    "calibration": ("recipe", "method", "images", "kept", "source", "sha256"),
+    "accuracy": (
+        *("task", "metric", "value", "ci95", "n", "dataset", "fingerprint", "reference"),
+        *("change", "change_ci95", "agreement", "subset", "skipped"),
+    ),
+    "published": tuple(field.name for field in fields(Published)),
+    "check": tuple(field.name for field in fields(Check)),
+    "failure": tuple(field.name for field in fields(Failure)),
+}
 
 
 def flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -34,7 +51,9 @@ def flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             columns |= flat(value, f"{prefix}{key}_")
         elif isinstance(value, list | tuple | dict):
             columns[prefix + key] = json.dumps(value)
-        elif value is not None or key not in _NESTED:
+        elif value is None and key in _NESTED:
+            columns |= dict.fromkeys(f"{prefix}{key}_{each}" for each in _NESTED[key])
+        else:
             columns[prefix + key] = value
     return columns
 

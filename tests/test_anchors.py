@@ -252,9 +252,9 @@ def test_a_figure_without_samples_counts_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("flags", "ms", "word"),
     [
-        ({"cuda_graph": False}, 2.0, "CUDA graph is off here, and may not be there"),
-        ({"cuda_graph": True}, 0.5, "CUDA graph is on here, and may not be there"),
-        ({"cuda_graph": True}, 2.0, "no cause here"),
+        ({"cuda_graph": False}, 2.0, "CUDA graph is off here and may be on in the source"),
+        ({"cuda_graph": True}, 0.5, "CUDA graph is on here and may be off in the source"),
+        ({"cuda_graph": True}, 2.0, "cannot be the cause"),
         ({}, 2.0, "CUDA graph: not known here"),
         ({}, 2.0, "nvidia-smi -lgc"),
         ({"gpu_clocks": "585 to 1590 MHz"}, 2.0, "585 to 1590 MHz"),

@@ -249,9 +249,17 @@ def test_csv_has_a_row_a_result() -> None:
 
 
 @pytest.mark.parametrize("some", [KEPT[:1], KEPT[1:2], KEPT[:2], KEPT[1::-1]])
-def test_an_object_that_is_absent_makes_no_column(some: list[Result]) -> None:
+def test_columns_do_not_depend_on_what_is_there(some: list[Result]) -> None:
+    every = [name for name in csv_rows(KEPT)[0] if not name.startswith("accuracy_metrics_")]
     for row in csv_rows(some):
+        assert set(every) <= row.keys()
         assert not row.keys() & {"latency", "accuracy", "published", "check", "failure"}
+
+
+def test_the_columns_of_an_object_are_its_keys() -> None:
+    row = to_public(KEPT[0])
+    for key in ("latency", "accuracy", "check"):
+        assert set(row[key]) - {"metrics", "reference_metrics"} == set(transfer._NESTED[key])
 
 
 def test_csv_of_nothing() -> None:

@@ -263,10 +263,12 @@ def _clocks(anchor: Anchor, flags: Mapping[str, Option]) -> Iterable[str]:
 def _graph(on: object, slower: bool) -> str:
     if on is None:
         return "CUDA graph: not known here"
-    gain = "small networks gain from it" if slower is not bool(on) else "which is no cause here"
+    here, there = ("on", "off") if on else ("off", "on")
     if slower is bool(on):
-        return f"CUDA graph is {'on' if on else 'off'} here, {gain}"
-    return f"CUDA graph is {'on' if on else 'off'} here, and may not be there: {gain}"
+        return f"CUDA graph is {here} here, which cannot be the cause"
+    return (
+        f"CUDA graph is {here} here and may be {there} in the source: small networks gain from it"
+    )
 
 
 def _unsized(row: Mapping[str, Any]) -> bool:

@@ -48,7 +48,7 @@ def throughput(
     as_json: JsonOption = False,
 ) -> None:
     """Find the batch size and the number of streams with the most images a second."""
-    from bench import catalog, present, present_answers, progress, targets
+    from bench import campaign, catalog, present, present_answers, progress, targets
     from bench import throughput as searching
     from bench.records import Job, Procedure
 
@@ -77,4 +77,4 @@ def throughput(
     else:
         for each in found:
             present_answers.throughput(each)
-    raise typer.Exit(status or max(map(searching.exit_status, found)))
+    raise typer.Exit(status or campaign.worst(map(searching.exit_status, found)))
