@@ -133,8 +133,13 @@ def _resolve(pattern: str, cache: Cache) -> list[str]:
         return _in_zoos(ref.name, cache)
     if ref.source not in plugins.find("exporters"):
         raise unknown("model source", ref.source, plugins.find("exporters"), "bench list models")
-    every = names(ref.source, cache)
-    if not every:  # a source that cannot list itself says on describing what it lacks
+    try:
+        every = names(ref.source, cache)
+    except Unavailable:
+        if has_magic(ref.name):
+            raise
+        every = []
+    if not every:  # a source that cannot list itself, or is not installed, says so on describing
         return [pattern]
     found = _among(ref.name, every)
     if not found:

@@ -130,7 +130,7 @@ def test_results_are_the_newest_of_all_tags_or_of_the_one_that_is_asked(
 def test_a_result_is_shown_as_before(bench: Any, own_store: Path) -> None:
     stored(own_store, "builtin:digits-lenet", "digits", "2026-01-01T00:00:00.000+00:00")
     [row] = bench("list", "results", "--json").json
-    assert bench("show", row["id"][:6]).json["id"] == row["id"]
+    assert bench("show", row["id"][:6], "--json").json["id"] == row["id"]
 
 
 def network(name: str, node: onnx.NodeProto, x: Any, y: Any, *weights: onnx.TensorProto) -> str:

@@ -98,7 +98,10 @@ def test_list_results_and_show(bench: Any, measured: Any) -> None:
     assert [row["id"] for row in bench("list", "results", "-t", "null-fp32", "--json").json] == [
         measured["id"]
     ]
-    assert bench("show", measured["id"][:6]).json == measured
+    assert bench("show", measured["id"][:6], "--json").json == measured
+    sheet = bench("show", measured["id"][:6]).out
+    assert measured["id"] in sheet
+    assert f"{measured['latency']['p50_ms']:.4g} ms" in sheet or measured["verdict"] == "INVALID"
     unknown = bench("show", "nonsense")
     assert unknown.status == 2
     assert "bench list results" in unknown.err

@@ -32,12 +32,13 @@ def show(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """All that is known of one result (as JSON, without raw samples), or the card of a model."""
-    from bench import card, present_models
+    """All that is known of one result (but its raw samples), or the card of a model."""
+    from bench import card, present_models, present_result
 
     opened = open_store(store)
     if re.fullmatch("[0-9a-f]{1,12}", what):  # no model has been called so yet
-        print_json(public([opened.get(what)])[0])
+        (row,) = public([opened.get(what)])
+        print_json(row) if as_json else present_result.sheet(row)
         return
     try:
         drawn = card.draw(what, open_cache(), opened, count=count)
