@@ -51,6 +51,7 @@ app.command(short_help="What can run on this machine, and why not.")(doctor.doct
 app.command("export", short_help="Write results as JSON lines, CSV or Parquet.")(
     results.export_results
 )
+app.command(short_help="Remove results from the store.")(results.remove)
 app.command("import", short_help="Add results from elsewhere to the store.")(results.import_results)
 app.add_typer(cache.app, name="cache")
 

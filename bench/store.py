@@ -146,20 +146,20 @@ class Store:
     def read(
         self,
         *,
-        model: str | None = None,
         file: str | None = None,
+        models: Iterable[str] | None = None,
         targets: Iterable[str] | None = None,
         newest: int | None = None,
     ) -> list[Result]:
-        """Results, oldest first; only those of a model as it was asked for, or of a file of that
+        """Results, oldest first; only those of models as they were asked for, or of a file of that
         name in whatever folder; only those of some targets, only the newest few."""
         query = sa.select(_results.c.id, _results.c.record).order_by(
             _results.c.started_at.desc(), _results.c.id
         )
-        if model is not None:
-            query = query.where(_results.c.model == model)
         if file is not None:
             query = query.where(_results.c.model.endswith(file, autoescape=True))
+        if models is not None:
+            query = query.where(_results.c.model.in_([*models]))
         if targets is not None:
             query = query.where(_results.c.target.in_([*targets]))
         with self._open() as connection:
@@ -170,6 +170,25 @@ class Store:
         """The names of all targets that there are results of."""
         with self._open() as connection:
             return [*connection.scalars(sa.select(_results.c.target).distinct().order_by("target"))]
+
+    def models(self) -> list[str]:
+        """The names, as they were asked for, of all models that there are results of."""
+        with self._open() as connection:
+            return [*connection.scalars(sa.select(_results.c.model).distinct().order_by("model"))]
+
+    def remove(self, prefixes: Iterable[str]) -> list[str]:
+        """Delete the results whose ids start so, all or none; their ids. Raises UsageError for what
+        is not there, and for what a baseline is made of."""
+        ids = list(dict.fromkeys(result_id(self.get(each)) for each in prefixes))
+        needed = sa.select(_baselines).where(_baselines.c.result.in_(ids))
+        with self._open() as connection:
+            if row := connection.execute(needed).first():
+                raise UsageError(
+                    f"result {row.result} belongs to baseline {row.name}: set that anew first, or "
+                    f"`bench baseline remove {row.name}`"
+                )
+            connection.execute(_results.delete().where(_results.c.id.in_(ids)))
+        return ids
 
     def get(self, prefix: str) -> Result:
         """The one result whose id starts with `prefix`. Raises UsageError when it is not one."""

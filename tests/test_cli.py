@@ -15,6 +15,7 @@ import pytest
 
 from bench import __version__, targets, terminal
 from bench.errors import unknown
+from bench.public import result_id, to_public
 from bench.store import Store
 from tests.builders import invalid, ok
 from tests.conftest import QUICK
@@ -118,6 +119,38 @@ def test_results_are_listed_by_a_glob_and_a_slip_is_told(
         assert "did you mean null-fp32" in slip.err
     assert bench("list", "results", "-t", "null-int8", "--json").json == []
     assert "bench run" in bench("report", "-t", "t4-fp1*", "--out", tmp_path / "report").err
+
+
+@pytest.mark.parametrize(
+    "pattern", ["tiny.onnx", "tiny", "*/tiny.onnx"], ids=["file", "no ending", "glob"]
+)
+def test_results_are_chosen_by_model(
+    bench: Any, measured: Any, own_store: Path, pattern: str
+) -> None:
+    Store(str(own_store)).append(ok(model="builtin:digits-lenet.digits"))
+    for command in (["list", "results", "--json"], ["export"]):
+        found = bench(*command, "-m", pattern).out
+        assert "tiny.onnx" in found
+        assert "digits-lenet" not in found
+    assert [r["model"] for r in bench("list", "results", "-m", "digits-lenet", "--json").json] == [
+        to_public(ok(model="builtin:digits-lenet.digits"))["model"]
+    ]
+    slip = bench("list", "results", "-m", "digits-lenett")
+    assert slip.status == 2
+    assert "did you mean" in slip.err
+
+
+def test_results_are_removed_unless_a_baseline_needs_them(bench: Any, own_store: Path) -> None:
+    store = Store(str(own_store))
+    kept, mistaken = store.append(ok(1)), store.append(ok(2))
+    store.set_baseline("main", [kept])
+    refused = bench("remove", kept[:6], mistaken[:6])
+    assert refused.status == 2
+    assert "baseline main" in refused.err
+    assert len(store.read()) == 2
+    assert mistaken in bench("remove", mistaken[:6]).err
+    assert [result_id(each) for each in store.read()] == [kept]
+    assert bench("remove", mistaken[:6]).status == 2
 
 
 def test_a_number_that_is_invalid_is_not_listed_as_one(bench: Any, own_store: Path) -> None:

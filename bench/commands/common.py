@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.errors import UsageError, unknown
+from bench.modelref import ModelRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +51,12 @@ TargetOption = Annotated[
     list[str],
     typer.Option(
         "--target", "-t", metavar="TARGET", help="A target's name, or a glob; repeatable."
+    ),
+]
+OfModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="Only results of this model, or of a glob."
     ),
 ]
 OfTargetOption = Annotated[
@@ -149,18 +156,33 @@ def open_store(where: str | None) -> Store:
     return Store(where)
 
 
-def stored(store: Store, target: str | None, newest: int | None = None) -> list[Result]:
-    """The results in a store, or those of the targets that a name or a glob names. Raises
-    UsageError for one that names neither a target nor anything stored."""
-    if target is None:
-        return store.read(newest=newest)
+def stored(
+    store: Store, model: str | None, target: str | None, newest: int | None = None
+) -> list[Result]:
+    """The results in a store; only those of the models and targets that a name or a glob names,
+    where one is given. Raises UsageError for one that names nothing."""
     from bench import targets
 
-    known = {*store.targets(), *(each.name for each in targets.every())}
-    chosen = [name for name in known if fnmatchcase(name, target)]
-    if not chosen:
-        raise unknown("target", target, sorted(known), "bench list targets")
-    return store.read(targets=chosen, newest=newest)
+    models = on = None
+    if target is not None:
+        known = {*store.targets(), *(each.name for each in targets.every())}
+        on = [name for name in known if fnmatchcase(name, target)]
+        if not on:
+            raise unknown("target", target, sorted(known), "bench list targets")
+    if model is not None:
+        measured = store.models()
+        models = [name for name in measured if _is_named(name, model)]
+        if not models:
+            raise unknown("model of the store", model, measured, "bench list results")
+    return store.read(models=models, targets=on, newest=newest)
+
+
+def _is_named(model: str, pattern: str) -> bool:
+    """Whether a name or a glob means a model as it was asked for: in full, without its source, its
+    folder or the tag of its weights."""
+    name = ModelRef.parse(model).name
+    last = Path(name).name
+    return any(fnmatchcase(each, pattern) for each in (model, name, last, last.partition(".")[0]))
 
 
 def open_campaign(store: Store, live: Progress, **settings: Any) -> Campaign:

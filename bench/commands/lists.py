@@ -10,6 +10,7 @@ import typer
 from bench import terminal
 from bench.commands.common import (
     JsonOption,
+    OfModelOption,
     OfTargetOption,
     StoreOption,
     open_cache,
@@ -159,6 +160,7 @@ def list_runners(as_json: JsonOption = False) -> None:
 
 @app.command("results")
 def list_results(
+    model: OfModelOption = None,
     target: OfTargetOption = None,
     last: Annotated[int, typer.Option(min=1, metavar="N", help="Only the newest N.")] = 50,
     store: StoreOption = None,
@@ -167,7 +169,7 @@ def list_results(
     """The newest results in the store."""
     from bench import present
 
-    rows = public(stored(open_store(store), target, newest=last))
+    rows = public(stored(open_store(store), model, target, newest=last))
     if as_json:
         print_json(rows)
     elif rows:

@@ -13,6 +13,7 @@ import typer
 from bench import terminal
 from bench.commands.common import (
     JsonOption,
+    OfModelOption,
     OfTargetOption,
     StoreOption,
     open_cache,
@@ -57,13 +58,14 @@ def report(
             "--format", "-f", metavar="FORMAT", help="png, svg, pdf, md, csv; default: all."
         ),
     ] = None,
+    model: OfModelOption = None,
     target: OfTargetOption = None,
     store: StoreOption = None,
 ) -> None:
     """Draw the accuracy-latency frontier and write the table."""
     from bench import reporting
 
-    rows = public(stored(open_store(store), target))
+    rows = public(stored(open_store(store), model, target))
     written, left_out = reporting.write(rows, out, form)
     for path in written:
         print(path)
@@ -84,18 +86,30 @@ def export_results(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Default: standard output.")
     ] = None,
+    model: OfModelOption = None,
+    target: OfTargetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Write all results as JSON lines, CSV or Parquet."""
+    """Write results as JSON lines, CSV or Parquet."""
     from bench import transfer
 
-    results = open_store(store).read()
+    results = stored(open_store(store), model, target)
     if out is not None:
         transfer.write_file(results, form.value, out)
     elif form is ExportFormat.parquet:
         raise UsageError("Parquet is binary: give --out FILE")
     else:
         transfer.write(results, form.value, sys.stdout)
+
+
+def remove(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Starts of ids.")],
+    store: StoreOption = None,
+) -> None:
+    """Remove results from the store, for good. What a baseline is made of stays."""
+    opened = open_store(store)
+    removed = opened.remove(ids)
+    terminal.say(f"{len(removed)} results removed: {', '.join(removed)}")
 
 
 class ImportSource(str, Enum):

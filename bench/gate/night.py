@@ -92,7 +92,7 @@ def _read_history(outcome: Outcome, result: Result, margin: float, store: Store)
     """Note the change points of this result's series that were not told yet."""
     asked = series.key(result.job)
     model, target = result.job.model, result.job.target.name
-    which = {"file": Path(model).name} if is_file(model) else {"model": model}
+    which = {"file": Path(model).name} if is_file(model) else {"models": [model]}
     alike = [
         each
         for each in store.read(targets=[target], newest=HISTORY, **which)

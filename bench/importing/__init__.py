@@ -57,7 +57,7 @@ def read(source: str, asked: Asked, model: str, target: str, cache: Cache) -> Re
 def add(result: Result, store: Store) -> bool:
     """Keep the result, unless these very files are in the store as the same job on the same
     hardware; whether it is new."""
-    twins = store.read(model=result.job.model, targets=[result.job.target.name])
+    twins = store.read(models=[result.job.model], targets=[result.job.target.name])
     if any(
         other.provenance
         and result.provenance
