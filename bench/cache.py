@@ -143,7 +143,7 @@ class Cache:
         # Entries of the cache are replaced, never written to, so that a second name is enough.
         within = Path(value.path).is_relative_to(self.root.resolve())
         hold = _link if within else shutil.copyfile
-        self.get_or_make(KEPT, value.sha256, Artifact, lambda to: _copied(value, to, hold))
+        self.get_or_make(KEPT, value.sha256, Artifact, lambda to: copied(value, to, hold))
         return True
 
     def kept(self, value: Artifact) -> Artifact | None:
@@ -203,7 +203,10 @@ class Cache:
         return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def _copied(value: Artifact, to: Path, hold: Callable[[Path, Path], object]) -> Artifact:
+def copied(
+    value: Artifact, to: Path, hold: Callable[[Path, Path], object] = shutil.copyfile
+) -> Artifact:
+    """The artifact with its files in folder `to`, held there by a copy or by a link."""
     path = Path(value.path)
     for name in (path.name, *value.companions):
         (to / name).parent.mkdir(parents=True, exist_ok=True)

@@ -275,6 +275,19 @@ def test_the_table_of_builds(bench: Any, tiny_onnx: Path) -> None:
     assert "xavier-nx-fp16: failed at build" in ran.err
 
 
+def test_what_was_built_is_copied_out(bench: Any, tiny_onnx: Path, tmp_path: Path) -> None:
+    out = tmp_path / "built"
+    asked = ("-m", tiny_onnx, "-t", "cpu-openvino-fp32", "-t", "xavier-nx-fp16", "--out", out)
+    ran, refused = bench("compile", *asked, "--json").json
+    path = Path(ran["compiled"]["path"])
+    assert path.parent.parent == out
+    assert path.parent.name == "tiny.onnx-cpu-openvino-fp32"
+    assert path.with_suffix(".bin").is_file()
+    lowered = Path(refused["artifacts"][-1]["path"])  # what trtexec compiles on the board
+    assert lowered.parent.parent == out
+    assert lowered.is_file()
+
+
 def test_wrong_usage(bench: Any, tiny_onnx: Path, tmp_path: Path) -> None:
     wrong = [
         (["-t", "t4-fp17"], "unknown target"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +27,25 @@ from bench.commands.common import (
     require_finite,
     runner_options,
 )
+from bench.modelref import ModelRef
+
+if TYPE_CHECKING:
+    from bench.records import Result
+
+
+def _copied(built: Result, out: Path) -> Result:
+    """With the last artifact in a folder of its own in `out`: what runs on the device, or what was
+    to be compiled there."""
+    from bench import cache, recipes
+
+    if not built.artifacts:
+        return built
+    ref = ModelRef.parse(built.job.model)
+    model = Path(ref.name).name if ref.source == "onnx" else str(ref)
+    words = [model, built.job.target.name, recipes.asked(built.job.recipe) or ""]
+    name = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, words))).strip("._")
+    *before, last = built.artifacts
+    return replace(built, artifacts=(*before, cache.copied(last, out / name)))
 
 
 def compile_models(
@@ -37,6 +59,10 @@ def compile_models(
     timeout: TimeoutOption = 1800.0,
     option: KeyValueOption = None,
     no_cache: NoCacheOption = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Copy what was built here, a folder for each."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export, quantize, compile and check models, without running them on the target."""
@@ -63,7 +89,8 @@ def compile_models(
     try:
         for job in wanted:
             live.start(job)
-            rows.append(build_to_public(pipeline.build_only(job, settings)))
+            built = pipeline.build_only(job, settings)
+            rows.append(build_to_public(_copied(built, out) if out else built))
             live.finish(rows[-1])
         status = campaign.exit_status(rows)
     except KeyboardInterrupt:
