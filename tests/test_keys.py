@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,9 +17,11 @@ from bench import machine, plugins, targets
 from bench.cache import artifact
 from bench.calibration import Calibration
 from bench.contracts import ACCURACY_AWARE
-from bench.messages import Evaluate, Export, Prepare
+from bench.errors import StageError
+from bench.messages import Evaluate, Export, Exported, Prepare
 from bench.records import Data, Job, Model, Output, TensorSpec
 from bench.stages import calibrate
+from bench.stages import prepare as stages_prepare
 from bench.stages.evaluate import evaluate
 from bench.stages.prepare import export, prepare
 from bench.teller import Teller
@@ -135,3 +138,22 @@ def test_what_a_method_scores_by_decides_what_it_makes() -> None:
     for other in others:
         assert key(other, ACCURACY_AWARE) != key(net, ACCURACY_AWARE)
         assert key(other, "minmax") == key(net, "minmax")
+
+
+def test_strict_does_not_take_random_weights_for_pretrained_ones(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_weights(request: Export, tell: Teller) -> Exported:
+        found = export(request, tell)
+        notes = ("the hub does not answer: weights are random",)
+        return msgspec.structs.replace(
+            found, model=replace(found.model, weights="random", notes=notes)
+        )
+
+    monkeypatch.setattr(stages_prepare, "export", without_weights)
+    cache, tell = str(tmp_path / "cache"), Teller(io.BytesIO())
+    strict = replace(job, data=replace(job.data, strict=True))
+    with pytest.raises(StageError, match=r"--strict: pretrained weights .* hub does not answer"):
+        prepare(Prepare(strict, cache, fresh=False, canary=False), tell)
+    made = prepare(Prepare(job, cache, fresh=False, canary=False), tell)
+    assert made.model.weights == "random"

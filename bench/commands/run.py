@@ -54,7 +54,8 @@ def run(
         bool,
         typer.Option(
             "--strict",
-            help="Fail on broken or odd images, and on outputs that are not finite.",
+            help="Fail where weights cannot be had, images are broken or odd, or outputs are not "
+            "finite; else a note says so.",
         ),
     ] = False,
     max_drop: Annotated[

@@ -81,6 +81,9 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
 
     found = export(Export(job.model, job.weights, request.cache, request.fresh), tell)
     model, exported = found.model, found.artifact
+    if job.data.strict and job.weights == "pretrained" and model.weights == "random":
+        why = f": {model.notes[0]}" if model.notes else ""
+        raise StageError("no-weights", f"--strict: pretrained weights cannot be had{why}")
     exporter = plugins.exporter(model.source)
 
     source = exported
