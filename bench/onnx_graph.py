@@ -142,6 +142,27 @@ def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     )
 
 
+def batch_axis(model: onnx.ModelProto) -> str:
+    """What the file calls the free first axis of its first input; empty where it has no name."""
+    name = inputs(model)[0].name
+    [value] = [each for each in model.graph.input if each.name == name]
+    return next((dim.dim_param for dim in value.type.tensor_type.shape.dim), "")
+
+
+def fix(model: onnx.ModelProto, spec: TensorSpec) -> None:
+    """Give an input the sizes in `spec`, and with it all that has names of them."""
+    [given] = [value for value in model.graph.input if value.name == spec.name]
+    named = {}
+    for dim, size in zip(given.type.tensor_type.shape.dim, spec.shape, strict=True):
+        if size is not None:
+            named[dim.dim_param] = size
+            dim.dim_value = size
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param and dim.dim_param in named:
+                dim.dim_value = named[dim.dim_param]
+
+
 def output_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:
     """The shape of the first output, None where a size is free; empty where nothing is said."""
     return onnx_count.shape(model.graph.output[0]) if model.graph.output else ()

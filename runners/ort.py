@@ -80,8 +80,10 @@ class OrtRunner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Exports name their free dimension so; fixing it lets shapes be folded.
-        options.add_free_dimension_override_by_name("batch", batch)
+        # Exports name their free dimension so, and a file's own name is told; fixing it lets shapes
+        # be folded.
+        axis = str(built.details.get("batch_axis", "batch"))
+        options.add_free_dimension_override_by_name(axis, batch)
         for key, value in target.options.items():
             options.add_session_config_entry(key, str(value))
         try:
