@@ -104,7 +104,7 @@ def test_its_row_says_that_nothing_was_calibrated(bench: Any, tmp_path: Path, na
     assert not any("calibration" in said for made in row["artifacts"] for said in made["details"])
     [note] = [note for note in row["notes"] if "calibrated" in note]
     assert "quantized already" in note
-    assert "reference is the file itself" in note
+    assert "is the file itself" in note
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,8 @@ def _for_real_images(model: Model, job: Job) -> str:
 
 #: What is said of a file that was quantized before it came here.
 _AS_IT_IS = (
-    "the file is quantized already and runs as it is: nothing was calibrated, and what it is "
-    "compared with as the fp32 reference is the file itself"
+    "the file is quantized already and runs as it is: nothing was calibrated, and the fp32 "
+    "reference that it is held against is the file itself"
 )
 #: What is said of an artifact that was built where it cannot run.
 _UNRUN = (
