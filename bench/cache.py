@@ -15,7 +15,9 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,14 +47,25 @@ def default_root() -> Path:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """The installed versions of distributions, without importing them; absent ones are left out."""
+    """The installed versions of distributions, without importing them; absent ones are left out. Of
+    one that is installed as another distribution: "1.20.1 (onnxruntime-gpu)"."""
     found = {}
     for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            continue
+            if others := _others(package.replace("-", "_")):
+                found[package] = others
     return found
+
+
+@cache
+def _others(module: str) -> str:
+    """Versions and names of the distributions that a module is of; empty where there are none."""
+    if PathFinder.find_spec(module) is None:
+        return ""  # to ask for everything that is installed takes half a second
+    names = sorted(set(packages_distributions().get(module, ())))
+    return ", ".join(f"{version(name)} ({name})" for name in names)
 
 
 def sha256_of(paths: Iterable[Path]) -> str:

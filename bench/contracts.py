@@ -70,10 +70,11 @@ class Dataset(Protocol):
 
 
 class Calibration(Protocol):
-    """What a quantizer learns activation ranges from: `n` feeds; `source` says in words where
-    from, `fingerprint` identifies the list. And how: by `method`, one of the runner's `methods`
-    ("default" where it names none), with the layers `keep` (names that its `rank` gave) left in
-    higher precision. The method ACCURACY_AWARE may lose `max_drop` points of `score`."""
+    """What a quantizer learns activation ranges from: `n` feeds, none where the file is quantized
+    already, which an int8 target takes as it is; `source` says in words where from, `fingerprint`
+    identifies the list. And how: by `method`, one of the runner's `methods` ("default" where it
+    names none), with the layers `keep` (names that its `rank` gave) left in higher precision. The
+    method ACCURACY_AWARE may lose `max_drop` points of `score`."""
 
     @property
     def source(self) -> str: ...
@@ -178,7 +179,8 @@ class Session(Protocol):
 
 class Runner(Protocol):
     """A runtime. `packages` are the distributions whose versions are part of the cache key and of
-    every result.
+    every result. Where another distribution brings the package of that name (onnxruntime-gpu does
+    for onnxruntime), the version is that one's.
 
     `build` is given the exported ONNX file. A runner with an attribute `reads = "torch"` is given
     the model's torch program; what it computes is checked against the ONNX file all the same.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from math import prod
 from pathlib import Path
@@ -15,7 +16,23 @@ from bench.errors import StageError, first_line
 from bench.records import Facts, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bench.records import Artifact
+
+#: ONNX's own operators of quantized networks.
+_QUANTIZED = {
+    "ConvInteger",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "QuantizeLinear",
+}
+#: What others call theirs (ONNX Runtime's QAttention, DynamicQuantizeMatMul, MatMulNBits, ...; its
+#: QuickGelu is none).
+_QUANTIZED_BY_OTHERS = re.compile(r"Q(?!uick)|.*(Quantize|Integer|NBits|Bnb4)")
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -49,12 +66,63 @@ def verify(path: Path) -> None:
 def companions(model: onnx.ModelProto) -> list[str]:
     """Names of the files beside the model that hold its weights."""
     return sorted(
-        {
-            ExternalDataInfo(tensor).location
-            for tensor in model.graph.initializer
-            if uses_external_data(tensor)
-        }
+        {ExternalDataInfo(each).location for each in tensors(model) if uses_external_data(each)}
     )
+
+
+def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Those of the graph, of the graphs within its nodes, and of the model's own functions."""
+    for each in _bodies(model):
+        yield from each.node
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All that hold values: initializers, and what is written in the nodes themselves."""
+    for body in _bodies(model):
+        sparse = []
+        if isinstance(body, onnx.GraphProto):
+            yield from body.initializer
+            sparse += body.sparse_initializer
+        for attribute in _attributes(body):
+            if attribute.HasField("t"):
+                yield attribute.t
+            if attribute.HasField("sparse_tensor"):
+                sparse.append(attribute.sparse_tensor)
+            yield from attribute.tensors
+            sparse += attribute.sparse_tensors
+        for each in sparse:
+            yield from (each.values, each.indices)
+
+
+def _bodies(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph and the functions, and every branch and loop in them."""
+    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+    for body in waiting:  # which grows on the way
+        yield body
+        for attribute in _attributes(body):
+            if attribute.HasField("g"):
+                waiting.append(attribute.g)
+            waiting += attribute.graphs
+
+
+def _attributes(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.AttributeProto]:
+    return (attribute for node in body.node for attribute in node.attribute)
+
+
+def quantized(model: onnx.ModelProto) -> set[str]:
+    """The operators by which a file computes with quantized numbers or holds such weights; none in
+    one that was never quantized."""
+    own = {(each.domain, each.name) for each in model.functions}
+    return {
+        node.op_type
+        for node in nodes(model)
+        if node.op_type in _QUANTIZED
+        or (
+            node.domain not in ("", "ai.onnx")
+            and (node.domain, node.op_type) not in own
+            and _QUANTIZED_BY_OTHERS.match(node.op_type)
+        )
+    }
 
 
 def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
@@ -72,6 +140,27 @@ def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
         )
         for value in given
     )
+
+
+def batch_axis(model: onnx.ModelProto) -> str:
+    """What the file calls the free first axis of its first input; empty where it has no name."""
+    name = inputs(model)[0].name
+    [value] = [each for each in model.graph.input if each.name == name]
+    return next((dim.dim_param for dim in value.type.tensor_type.shape.dim), "")
+
+
+def fix(model: onnx.ModelProto, spec: TensorSpec) -> None:
+    """Give an input the sizes in `spec`, and with it all that has names of them."""
+    [given] = [value for value in model.graph.input if value.name == spec.name]
+    named = {}
+    for dim, size in zip(given.type.tensor_type.shape.dim, spec.shape, strict=True):
+        if size is not None:
+            named[dim.dim_param] = size
+            dim.dim_value = size
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param and dim.dim_param in named:
+                dim.dim_value = named[dim.dim_param]
 
 
 def output_shape(model: onnx.ModelProto) -> tuple[int | None, ...]:

@@ -1,8 +1,10 @@
-"""`./net.onnx`: an ONNX file as it is."""
+"""`./net.onnx`: an ONNX file as it is; where it leaves the size of its images open, at the size
+that its sidecar says."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -18,8 +20,10 @@ from exporters import sidecar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from onnx import ModelProto
+
     from bench.contracts import Dataset
-    from bench.records import Artifact, TensorSpec
+    from bench.records import Artifact, Option, Preprocess, TensorSpec
 
 
 class OnnxFile:
@@ -52,8 +56,11 @@ class OnnxFile:
         if said is None:
             return model
         _require_fit(path, model.inputs, said)
+        [found] = model.inputs
+        sized = replace(found, shape=(found.shape[0], *_sizes(said.preprocess)))
         return replace(
             model,
+            inputs=(sized,),
             task=said.task,
             preprocess=said.preprocess,
             output=said.output,
@@ -61,17 +68,23 @@ class OnnxFile:
         )
 
     def export(self, model: Model, to: Path) -> Artifact:
-        """Nothing is copied: the artifact is the file where it lies, checked."""
+        """The artifact is the file where it lies, checked: nothing is copied, but where the sizes
+        of the sidecar have to be written into it."""
         path = expanded(model.name).resolve()
         onnx_graph.verify(path)
         graph = onnx_graph.read(path)
+        details: dict[str, Option] = {"opset": onnx_graph.opset(graph)}
+        if (axis := onnx_graph.batch_axis(graph)) not in ("", "batch"):  # as all exporters say
+            details["batch_axis"] = axis
+        if onnx_graph.inputs(graph) != model.inputs:
+            path = _copied_at_its_size(graph, path, model.inputs[0], to)
         return artifact(
             path,
             form="onnx",
             made_by=graph.producer_name or "unknown",
             build_s=0.0,
             companions=onnx_graph.companions(graph),
-            details={"opset": onnx_graph.opset(graph)},
+            details=details,
         )
 
     def dataset(self, model: Model) -> Dataset | None:
@@ -92,6 +105,25 @@ def _require_feedable(path: Path, found: tuple[TensorSpec, ...]) -> None:
             )
 
 
+def _sizes(how: Preprocess) -> tuple[int, int, int]:
+    """Of what is fed so, behind the batch."""
+    channels = len(how.mean)
+    if how.layout == "NCHW":
+        return (channels, how.height, how.width)
+    return (how.height, how.width, channels)
+
+
+def _copied_at_its_size(graph: ModelProto, path: Path, spec: TensorSpec, to: Path) -> Path:
+    """A copy of a file in which the images have a size: a runtime may ask for it (OpenVINO,
+    TensorRT), or be slower without, and layers can be counted."""
+    onnx_graph.fix(graph, spec)
+    for name in onnx_graph.companions(graph):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path.parent / name, to / name)
+    (to / path.name).write_bytes(graph.SerializeToString())
+    return to / path.name
+
+
 def _outputs(shape: tuple[int | None, ...]) -> int | None:
     """How many numbers an image an output of that shape has: 10 of [batch, 10], and of [batch, 10,
     1, 1]; None where a size is free."""
@@ -109,9 +141,7 @@ def _require_fit(path: Path, inputs: tuple[TensorSpec, ...], said: sidecar.Sidec
             "without it the file is timed, not evaluated"
         )
     [found] = inputs
-    channels, plane = len(how.mean), (how.height, how.width)
-    wanted = (channels, *plane) if how.layout == "NCHW" else (*plane, channels)
-    sizes = found.shape[1:]
+    sizes, wanted = found.shape[1:], _sizes(how)
     if len(sizes) != 3 or any(a not in (None, b) for a, b in zip(sizes, wanted, strict=True)):
         raise UsageError(f"{beside} makes inputs of shape {wanted}, and {path.name} takes {sizes}")
     # Fractions are cut off there: of pixels between 0 and 1 that leaves black.

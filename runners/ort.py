@@ -26,17 +26,9 @@ _DTYPES = {
     "tensor(bool)": "bool",
 }
 
-
-#: What a file that computes in fp32 does not hold.
-_QUANTIZED = {
-    "ConvInteger",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "MatMulInteger",
-    "QLinearConv",
-    "QLinearMatMul",
-    "QuantizeLinear",
-}
+#: What ONNX Runtime's session config entries begin with (onnxruntime_session_options_config_keys.h
+#: of 1.32). It passes over an entry that it does not know.
+_ENTRIES = ("ep.", "mlas.", "optimization.", "session.")
 
 
 class OrtRunner:
@@ -51,7 +43,7 @@ class OrtRunner:
             import onnxruntime  # noqa: F401
         except ImportError as error:
             return f"onnxruntime cannot be imported ({error}): pip install onnxruntime"
-        if strange := [key for key in target.options if "." not in key]:
+        if strange := [key for key in target.options if not key.startswith(_ENTRIES)]:
             raise UsageError(
                 f"the ort runner has no option {strange[0]!r}: its options are ONNX Runtime's "
                 "session config entries, such as session.intra_op.allow_spinning=0"
@@ -59,11 +51,15 @@ class OrtRunner:
         return None
 
     def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
-        """fp32 runs the exported file as it is; int8 quantizes it."""
+        """fp32 runs the exported file as it is; int8 quantizes it, unless it is quantized."""
+        from bench import onnx_graph  # here: onnx has no place in a process that measures
+        from runners import onnx_precision
+
+        graph = onnx_graph.read(Path(onnx.path))
         if target.precision == "fp32":
-            _require_fp32(onnx)
+            onnx_precision.require_fp32(graph)
             return onnx
-        return ort_int8.quantize(onnx, calibration, to)
+        return onnx if onnx_precision.is_int8(graph) else ort_int8.quantize(onnx, calibration, to)
 
     def rank(self, onnx: Artifact, target: Target, calibration: Calibration) -> Sequence[str]:
         return ort_int8.rank(onnx, calibration)
@@ -80,10 +76,14 @@ class OrtRunner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Exports name their free dimension so; fixing it lets shapes be folded.
-        options.add_free_dimension_override_by_name("batch", batch)
+        # Exports name their free dimension so, and a file's own name is told; fixing it lets shapes
+        # be folded.
+        axis = str(built.details.get("batch_axis", "batch"))
+        options.add_free_dimension_override_by_name(axis, batch)
         for key, value in target.options.items():
-            options.add_session_config_entry(key, str(value))
+            # It reads "1" as true, and anything else as false.
+            said = int(value) if isinstance(value, bool) else value
+            options.add_session_config_entry(key, str(said))
         try:
             sessions = [
                 ort.InferenceSession(built.path, options, ["CPUExecutionProvider"])
@@ -148,20 +148,3 @@ class OrtSession:
             "provider": self._session.get_providers()[0],
             "graph_optimization": "all",
         }
-
-
-def _require_fp32(onnx: Artifact) -> None:
-    """Raise StageError when the file itself says that it does not compute in fp32."""
-    from onnx import TensorProto
-
-    from bench import onnx_graph  # here: onnx has no place in a process that measures
-
-    graph = onnx_graph.read(Path(onnx.path)).graph
-    quantized = {node.op_type for node in graph.node} & _QUANTIZED
-    halves = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
-    half = any(tensor.data_type in halves for tensor in graph.initializer)
-    if quantized or half:
-        found = ", ".join(sorted(quantized)) or "half-precision weights"
-        raise StageError(
-            "wrong-precision", f"the target says fp32, and the ONNX file holds {found}"
-        )

@@ -60,6 +60,7 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
             "per_channel": True,
             "reduce_range": _reduce_range(),
             "biases_corrected": corrected,
+            **{name: said for name, said in onnx.details.items() if name == "batch_axis"},
         },
     )
 

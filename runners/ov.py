@@ -74,10 +74,17 @@ class OpenVinoRunner:
         )
 
     def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
-        """ONNX to IR; for int8, quantized on the way."""
+        """ONNX to IR; for int8, quantized on the way, unless it is quantized."""
         import openvino as ov
 
+        from bench import onnx_graph  # here: onnx has no place in a process that measures
+        from runners import onnx_precision
+
         details: dict[str, Option] = {}
+        graph = onnx_graph.read(Path(onnx.path))
+        if target.precision != "int8":
+            onnx_precision.require_unquantized(graph, target.precision)
+        quantizes = target.precision == "int8" and not onnx_precision.is_int8(graph)
         with timing.lap() as taken:
             try:
                 model = _converted(onnx)
@@ -85,7 +92,8 @@ class OpenVinoRunner:
                 raise StageError(
                     "not-convertible", f"OpenVINO cannot read the model: {reason(error)}"
                 ) from error
-            if target.precision == "int8":
+            _name_inputs(model, [spec.name for spec in onnx_graph.inputs(graph)])
+            if quantizes:
                 model = ov_int8.quantize(model, calibration)
                 details = {"nncf": ov_int8.METHODS[calibration.method]}
                 if calibration.method == ACCURACY_AWARE:  # it chooses itself what to keep
@@ -95,7 +103,7 @@ class OpenVinoRunner:
         return artifact(
             to / "model.xml",
             form="openvino-ir",
-            made_by="nncf" if target.precision == "int8" else "openvino",
+            made_by="nncf" if quantizes else "openvino",
             build_s=taken.seconds,
             companions=["model.bin"],
             details=details,
@@ -142,12 +150,13 @@ class OpenVinoSession:
         self._executed = executed
         self._request = compiled.create_infer_request()
         self._held = {
-            port.any_name: self._request.get_input_tensor(i).data
+            name: self._request.get_input_tensor(i).data
             for i, port in enumerate(compiled.inputs)
+            for name in port.names
         }
         self._outputs = range(len(compiled.outputs))
         self.inputs: Sequence[TensorSpec] = [
-            TensorSpec(port.any_name, tuple(port.shape), port.element_type.to_dtype().name)
+            TensorSpec(_name(port), tuple(port.shape), port.element_type.to_dtype().name)
             for port in compiled.inputs
         ]
 
@@ -178,6 +187,24 @@ def _converted(onnx: Artifact) -> Any:
     import openvino as ov
 
     return ov.convert_model(onnx.path)
+
+
+def _name_inputs(model: Any, names: Sequence[str]) -> None:
+    """Give back the names in the ONNX graph: of an input that a Dropout reads, which does nothing,
+    the converter keeps the Dropout's alone."""
+    known = {name for port in model.inputs for name in port.names}
+    unnamed = [port for port in model.inputs if port.names.isdisjoint(names)]
+    lost = [name for name in names if name not in known]
+    for port, name in zip(unnamed, lost, strict=False):
+        port.get_tensor().add_names({name})
+        port.get_node().set_friendly_name(name)
+
+
+def _name(port: Any) -> str:
+    """An input's name in the ONNX graph. It is also called like the output of an Identity that
+    reads it, by which `any_name` may call it."""
+    name: str = port.get_node().get_friendly_name()
+    return name if name in port.names else port.any_name
 
 
 def _fix_batch(model: Any, batch: int) -> None:

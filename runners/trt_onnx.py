@@ -33,7 +33,6 @@ METHODS = ("max", "entropy")
 #: The last opset that the parser of TensorRT 8.5 reads, whose networks are not strongly typed.
 OLD_OPSET = 17
 INSTALL = "pip install 'frontier-bench[modelopt]'"
-_QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 
 
 def _require_modelopt(precision: Precision) -> None:
@@ -131,10 +130,10 @@ def _precision(onnx: Artifact) -> str:
 
     from bench import onnx_graph
 
-    graph = onnx_graph.read(Path(onnx.path)).graph
-    if any(node.op_type in _QUANTIZERS for node in graph.node):
+    model = onnx_graph.read(Path(onnx.path))
+    if onnx_graph.quantized(model):
         return "int8"
-    kinds = {tensor.data_type for tensor in graph.initializer}
+    kinds = {tensor.data_type for tensor in model.graph.initializer}
     return "fp16" if TensorProto.FLOAT16 in kinds else "fp32"
 
 

@@ -11,10 +11,6 @@ from bench import onnx_graph
 from bench.errors import StageError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import onnx
-
     from bench.records import Artifact
 
 #: ONNX's operators that TensorRT 8.5's parser has no importer for (builtin_op_importers.cpp of
@@ -47,7 +43,7 @@ def require_own(lowered: Artifact) -> None:
     defined = {(each.domain, each.name) for each in model.functions}
     foreign = {
         f"{node.domain}.{node.op_type}"
-        for node in _nodes(model.graph)
+        for node in onnx_graph.nodes(model)
         if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in defined
     }
     if foreign:
@@ -61,7 +57,7 @@ def require_own(lowered: Artifact) -> None:
 
 def require_in_8_5(onnx: Artifact) -> None:
     """Raise StageError "unsupported-op" for what the parser of TensorRT 8.5 does not have."""
-    found = {node.op_type for node in _nodes(onnx_graph.read(Path(onnx.path)).graph)}
+    found = {node.op_type for node in onnx_graph.nodes(onnx_graph.read(Path(onnx.path)))}
     if missing := found & _NOT_IN_8_5:
         raise StageError(
             "unsupported-op",
@@ -108,15 +104,6 @@ def _operator(error: Any, lowered: Artifact) -> str:
     if error.node() < 0:
         return ""
     return str(onnx_graph.read(Path(lowered.path)).graph.node[error.node()].op_type)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Of the graph and of those within its nodes."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
 
 
 def _listed(operators: set[str]) -> str:

@@ -397,3 +397,18 @@ def test_what_is_kept_takes_no_more_space(cache: Cache) -> None:
     assert cache.keep(made)
     assert cache.keep(made)
     assert Path(made.path).stat().st_nlink == 2
+
+
+def test_versions_of_what_another_distribution_brings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime-gpu is onnxruntime under another name: its upgrade must not go unseen."""
+    about = tmp_path / "fake_runtime_gpu-1.20.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: fake-runtime-gpu\nVersion: 1.20.1\n"
+    )
+    (about / "top_level.txt").write_text("fake_runtime\n")
+    (tmp_path / "fake_runtime").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert versions(["fake-runtime"]) == {"fake-runtime": "1.20.1 (fake-runtime-gpu)"}

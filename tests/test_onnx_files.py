@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from exporters.onnx_file import OnnxFile
 from tests.conftest import QUICK
 
 #: Needs no runtime but the base's.
@@ -58,3 +60,21 @@ def test_a_second_input_without_a_batch_is_fed_as_it_is(
     for row in ran.json:
         unavailable = (row["failure"] or {}).get("kind") == "unavailable"
         assert row["status"] == "ok" or unavailable, row["failure"]
+
+
+def test_weights_beside_the_file_count_wherever_the_graph_holds_them(tmp_path: Path) -> None:
+    """onnx writes those of Constant nodes outside with `convert_attribute=True`."""
+    path = tmp_path / "net.onnx"
+    table = numpy_helper.from_array(np.ones((4, 4), np.float32))
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=table),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in "xy"]
+    made = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:]))
+    outside = {"location": "w.data", "size_threshold": 0, "convert_attribute": True}
+    onnx.save(made, path, save_as_external_data=True, **outside)
+    before = OnnxFile().describe(str(path), "pretrained")
+    assert OnnxFile().export(before, tmp_path).companions == ("w.data",)
+    (tmp_path / "w.data").write_bytes(np.zeros((4, 4), np.float32).tobytes())
+    assert OnnxFile().describe(str(path), "pretrained").weights != before.weights

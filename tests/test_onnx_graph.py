@@ -571,3 +571,44 @@ def test_inputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
     model.graph.input[0].CopyFrom(sequence)
     with refused(StageError, "'x'"):
         onnx_graph.inputs(model)
+
+
+def external(name: str, location: str) -> onnx.TensorProto:
+    """Weights that lie in a file of their own."""
+    tensor = constant(name, 5, 6, 1, 1)
+    tensor.ClearField("raw_data")
+    tensor.ClearField("float_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def test_weights_in_nodes_branches_and_functions_are_companions(tmp_path: Path) -> None:
+    """Else the file is the same, for every hash, when they are trained again."""
+
+    def branch(name: str, *initializers: onnx.TensorProto) -> onnx.GraphProto:
+        made = [helper.make_node("Identity", ["w"], ["out"])] if initializers else []
+        made += (
+            [] if made else [helper.make_node("Constant", [], ["out"], value=external("", name))]
+        )
+        output = helper.make_tensor_value_info("out", TensorProto.FLOAT, [5, 6, 1, 1])
+        return helper.make_graph(made, name, [], [output], list(initializers))
+
+    nodes = [
+        helper.make_node("Constant", [], ["w1"], value=external("", "constant")),
+        helper.make_node(
+            "If",
+            ["yes"],
+            ["w2"],
+            then_branch=branch("then"),
+            else_branch=branch("-", external("w", "else")),
+        ),
+        helper.make_node("held", ["x"], ["w3"], domain="own"),
+        helper.make_node("Sum", ["w1", "w2", "w3"], ["y"]),
+    ]
+    model = graph(nodes, [])
+    body = [helper.make_node("Constant", [], ["b"], value=external("", "function"))]
+    model.functions.append(
+        helper.make_function("own", "held", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+    )
+    assert onnx_graph.companions(model) == ["constant", "else", "function", "then"]

@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from bench import onnx_graph, plugins, targets
+from bench.calibration import Calibration
 from bench.errors import UsageError
 from bench.records import Output
 from exporters.onnx_file import OnnxFile
@@ -183,3 +185,65 @@ def test_a_bad_sidecar_ends_its_own_job_alone(
     assert bad["failure"]["kind"] == "usage"
     assert "net.toml" in bad["failure"]["message"]
     assert good["failure"] is None
+
+
+def of_any_size(path: Path, **outside: Any) -> Path:
+    """A network whose images may have any number and size."""
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["a"]),
+        helper.make_node("GlobalAveragePool", ["a"], ["b"]),
+        helper.make_node("Flatten", ["b"], ["output"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "any",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor("w", TensorProto.FLOAT, [4, 3, 3, 3], [0.1] * 108)],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path, **outside)
+    return path
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_size_that_the_file_leaves_open_is_the_sidecars(tmp_path: Path, beside: bool) -> None:
+    how = {"save_as_external_data": True, "location": "w", "size_threshold": 0} if beside else {}
+    path = of_any_size(tmp_path / "net.onnx", **how)
+    (tmp_path / "net.toml").write_text(GOOD.replace("[16, 16]", "[24, 16]"))
+    before = path.read_bytes()
+    model = OnnxFile().describe(str(path), "pretrained")
+    assert [spec.shape for spec in model.inputs] == [(None, 3, 24, 16)]
+    (tmp_path / "made").mkdir()
+    exported = OnnxFile().export(model, tmp_path / "made")
+    assert Path(exported.path).parent == tmp_path / "made"
+    assert onnx_graph.inputs(onnx.load(exported.path)) == model.inputs
+    assert onnx_graph.facts(exported).macs == 22 * 14 * 4 * 27
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("target", ["cpu-ort-fp32", "cpu-openvino-fp32"])
+def test_every_runtime_takes_a_file_with_an_open_size(
+    bench: Any, tmp_path: Path, target: str
+) -> None:
+    path = of_any_size(tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(GOOD)
+    row = bench("compile", "-m", path, "-t", target, "--json").json
+    unavailable = (row["failure"] or {}).get("kind") == "unavailable"
+    assert row["status"] == "ok" or unavailable, row["failure"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_onnx_runtime_fixes_a_batch_of_any_name(tmp_path: Path, precision: str) -> None:
+    """As OpenVINO does: a free shape costs time in every call."""
+    path = of_any_size(tmp_path / "net.onnx")
+    (tmp_path / "net.toml").write_text(GOOD)
+    model = OnnxFile().describe(str(path), "pretrained")
+    (tmp_path / "made").mkdir()
+    exported = OnnxFile().export(model, tmp_path / "made")
+    [target] = targets.select([f"cpu-ort-{precision}"])
+    runner: Any = plugins.runner("ort")
+    how = Calibration.of(model, None, 2, "minmax")
+    built = runner.build(exported, target, how, tmp_path)
+    with runner.open(built, target, batch=2, threads=1) as [session]:
+        assert [spec.shape for spec in session.inputs] == [(2, 3, 16, 16)]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import recipes
+from bench import __version__, onnx_graph, recipes
 from bench.calibration import Calibration
 from bench.contracts import ACCURACY_AWARE, Quantizer
 from bench.errors import UsageError, unknown
 from bench.messages import Quantized
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.cache import Cache
     from bench.contracts import Dataset, Runner
     from bench.records import Artifact, Job, Model, Option
@@ -35,7 +34,8 @@ def choose(
     tell: Teller,
 ) -> Calibration:
     """How the job's recipe makes int8 of this model. Says so before anything can go wrong with it,
-    so that something else can be tried. Raises UsageError for what the runner cannot do."""
+    so that something else can be tried. A file that is quantized already is calibrated on nothing.
+    Raises UsageError for what the runner cannot do."""
     asked, ways, target = job.recipe, recipes.methods(runner), job.target
     method = asked.method or ways[0]
     drop = MAX_DROP if job.max_drop is None else job.max_drop
@@ -45,6 +45,13 @@ def choose(
     if method not in ways:
         see = f"one of: {', '.join(ways)}"
         raise unknown("calibration method", method, ways, see)
+    if _is_quantized(exported, cache):
+        if asked.method or asked.keep or job.max_drop is not None:
+            raise UsageError(
+                f"{model.name} is quantized already and runs as it is, whatever --calibration and "
+                "--max-drop say: leave them out, or give the file that it was made from"
+            )
+        return replace(how, n=0)
     there = Calibration.of(model, dataset, None, method).n
     made = Quantized(how.n, there, (), ways, isinstance(runner, Quantizer))
     tell.found(quantized=made)
@@ -63,6 +70,16 @@ def choose(
     return how
 
 
+def _is_quantized(exported: Artifact, cache: Cache) -> bool:
+    found, _ = cache.get_or_make(
+        "quantized",
+        [exported.sha256, __version__],
+        list[str],
+        lambda _: sorted(onnx_graph.quantized(onnx_graph.read(Path(exported.path)))),
+    )
+    return bool(found)
+
+
 def key(how: Calibration) -> Any:
     """What decides an int8 build, beside the network and its target."""
     scored = [how.max_drop, *how.scored_by] if how.method == ACCURACY_AWARE else None
@@ -72,6 +89,8 @@ def key(how: Calibration) -> Any:
 def described(built: Artifact, how: Calibration, to: Path) -> Artifact:
     """The artifact with what it was calibrated on; the list of images lies beside it, and what is
     recorded is that file's hash."""
+    if not how.n:
+        return built  # it was quantized before
     seen = how.fingerprint
     if how.names:
         lines = "".join(f"{name}\n" for name in how.names).encode(errors="surrogateescape")

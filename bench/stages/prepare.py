@@ -118,7 +118,9 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         notes.append(f"no canary was timed beside it: {error}")
     if builder.ahead and isinstance(runner, Compiler):
         notes.append(_UNRUN.format(made_by=built.made_by))
-    if target.precision == "int8" and not calibration.real:
+    if target.precision == "int8" and not calibration.n:
+        notes.append(_AS_IT_IS)
+    elif target.precision == "int8" and not calibration.real:
         notes.append(
             f"int8 was calibrated on {calibration.source}: good for timing; for an artifact to "
             f"deploy {_for_real_images(model, job)}"
@@ -150,6 +152,11 @@ def _for_real_images(model: Model, job: Job) -> str:
     return f"{sidecar} (docs/accuracy.md): without it the images of --data were left unused"
 
 
+#: What is said of a file that was quantized before it came here.
+_AS_IT_IS = (
+    "the file is quantized already and runs as it is: nothing was calibrated, and the fp32 "
+    "reference that it is held against is the file itself"
+)
 #: What is said of an artifact that was built where it cannot run.
 _UNRUN = (
     "{made_by} compiled it for a device that is not here: the ONNX it was given was checked, on "
