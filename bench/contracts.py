@@ -222,15 +222,20 @@ class Quantizer(Runner, Protocol):
 
 
 @runtime_checkable
-class Compiler(Protocol):
+class BuildsAhead(Protocol):
+    """What a runner has beside `probe` when it can build for a device that is not here."""
+
+    def probe_build(self, target: Target) -> str | None:
+        """Why it cannot even build here, with the remedy; None when it can."""
+
+
+@runtime_checkable
+class Compiler(BuildsAhead, Protocol):
     """What a runner has beside `build` when it compiles for one device and one batch size, perhaps
     on a machine where the result cannot run: `ahead` says that the target's device is not here.
 
     `build` is then `lower` and `compile` one after the other.
     """
-
-    def probe_build(self, target: Target) -> str | None:
-        """Why not even `lower` can work here, with the remedy; None when it can."""
 
     def identity(self, target: Target, *, ahead: bool) -> Mapping[str, Option]:
         """What decides what `compile` makes, beside its arguments: version, device."""

@@ -4,7 +4,8 @@
     ├── UsageError             the request itself is wrong; exit status 2
     ├── Unavailable            this machine cannot do it; the message holds the remedy; 3
     ├── StoreError             the store cannot be read or written; 1
-    └── StageError             a job failed at a stage; becomes a Failure row; 1
+    ├── StageError             a job failed at a stage; becomes a Failure row; 1
+    └── ChildError             (bench.launch) a child failed or died: as its own failure, or 1
 
 The engine raises or returns; only `bench.cli` prints or exits.
 """
@@ -59,8 +60,8 @@ def first_line(error: BaseException) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str], see: str) -> UsageError:
-    """The error for a name that does not exist, with its near matches, or where to look: a command
-    or a file, or all that there is ("one of: ...")."""
+    """The error for a name that does not exist, with its near matches, or where to look: a command,
+    a file or a part of one, or all that there is ("one of: ...")."""
     near = close(name, known, cutoff=0.5)
     look = see if see.startswith("one of: ") else f"see `{see}`"
     hint = f"did you mean {', '.join(near)}?" if near else look

@@ -101,8 +101,8 @@ def _measure(row: _Row, ask: _Ask, settings: Settings) -> None:
 def _search(
     row: _Row, max_drop: float, ask: _Ask, settings: Settings
 ) -> tuple[Prepared, Evaluated]:
-    """The first artifact that loses no more than `max_drop` points. Raises Below when none does;
-    what was tried is in the row."""
+    """The first artifact that loses no more than `max_drop` points. Raises StageError "accuracy"
+    when none does; what was tried is in the row."""
     job = row.result.job
     recipe: Recipe | None = remedies.first(job.recipe)
     while recipe:

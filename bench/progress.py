@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cells import outcome
 from bench.coverage.table import cost, failure
-from bench.recipes import written
+from bench.recipes import asked, written
 from bench.remedies import change as points_lost
 from bench.terminal import change, draw, say
 from bench.timing import lap
@@ -148,9 +148,7 @@ class Pairs:
 
 def _how(job: Job) -> str:
     """Batch and streams, where they are not 1; and the recipe, where one was asked for."""
-    how, recipe = job.procedure, job.recipe
+    how, recipe = job.procedure, asked(job.recipe)
     batch = f", batch {how.batch}" if how.batch > 1 else ""
-    made = [recipe.method, recipe.images, recipe.keep or None]
-    recipe_said = ":".join(str(part) for part in made if part is not None)
     streams = f", {how.streams} streams" if how.streams > 1 else ""
-    return batch + streams + (f", {recipe_said}" if recipe_said else "")
+    return batch + streams + (f", {recipe}" if recipe else "")

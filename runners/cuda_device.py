@@ -111,14 +111,6 @@ class Gpu:
         except self._cuda.Error as error:
             raise _translated(error, f"give {size / 1e6:.0f} MB", self._cuda) from error
 
-    @contextmanager
-    def explained(self, what: str) -> Iterator[None]:
-        """Errors of CUDA in the block as one sentence: "the GPU cannot ..."."""
-        try:
-            yield
-        except self._cuda.Error as error:
-            raise _translated(error, what, self._cuda) from error
-
 
 class Buffer:
     """One tensor twice: pinned on the host, which the GPU copies to and from by itself, and on the

@@ -62,9 +62,12 @@ def load(kind: str, name: str) -> Any:
 
 
 def methods(protocol: type) -> dict[str, inspect.Signature]:
+    """Its own and those of the protocols that it extends."""
     return {
         name: inspect.signature(value)
-        for name, value in vars(protocol).items()
+        for each in reversed(protocol.__mro__)
+        if each.__module__ == protocol.__module__
+        for name, value in vars(each).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
 
@@ -123,6 +126,7 @@ def test_the_contract_test_notices() -> None:
     """It would pass anything if `methods` found nothing."""
     assert methods(contracts.Runner).keys() == {"probe", "build", "open"}
     assert attributes(contracts.Runner) == {"precisions", "packages"}
+    assert methods(contracts.BuildsAhead).keys() == {"probe_build"}
     assert methods(contracts.Compiler).keys() == {"probe_build", "identity", "lower", "compile"}
 
     class Wrong:

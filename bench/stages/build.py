@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import canary, plugins, targets
 from bench.cache import versions
-from bench.contracts import Compiler
+from bench.contracts import BuildsAhead, Compiler
 from bench.errors import Unavailable
 from bench.machine import observe
 from bench.records import Artifact
@@ -104,14 +104,13 @@ def able_to_build(target: Target) -> Builder:
     that."""
     runner = _runner(target)
     wanted = targets.hardware_of(target)
-    reason = None
-    if wanted.is_here(observe()):
-        if (reason := runner.probe(target)) is None:
-            return Builder(target, runner)
-    else:
-        reason = f"it needs {wanted.name}, for which the runner {target.runner} cannot build ahead"
-    if (probe := getattr(runner, "probe_build", None)) is not None:
-        reason = probe(target)
+    reason: str | None = (
+        f"it needs {wanted.name}, for which the runner {target.runner} cannot build ahead"
+    )
+    if wanted.is_here(observe()) and (reason := runner.probe(target)) is None:
+        return Builder(target, runner)
+    if isinstance(runner, BuildsAhead):
+        reason = runner.probe_build(target)
     if reason:
         raise Unavailable(f"target {target.name} cannot be built here: {reason}")
     return Builder(target, runner, ahead=True)
