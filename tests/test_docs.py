@@ -29,7 +29,16 @@ DOCUMENTS = [
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("accuracy", "ci", "extending", "importing", "json", "models")
+        for name in (
+            "accuracy",
+            "ci",
+            "commands",
+            "extending",
+            "importing",
+            "json",
+            "method",
+            "models",
+        )
     ),
     *(ROOT / "docs" / "targets").glob("*.md"),
 ]
