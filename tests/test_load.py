@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, timing
+from bench import load, memory, timing
 from bench.load import Watch
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -69,3 +69,13 @@ def test_a_watch_counts_a_block_that_raises() -> None:
     with pytest.raises(KeyError), watch:
         raise KeyError
     assert watch.total.wall_ns > 0
+
+
+@linux
+def test_the_peak_of_memory_is_not_that_of_who_started_it() -> None:
+    """`getrusage` begins with the parent's."""
+    held = b"x" * (300 << 20)
+    assert memory.peak_bytes() > len(held)
+    ask = [sys.executable, "-c", "from bench import memory; print(memory.peak_bytes())"]
+    told = subprocess.run(ask, capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(told.stdout) < 200 << 20
