@@ -30,6 +30,11 @@ PROCESS_SPREAD = 0.05
 BLOCK_SPREAD = 0.10
 DRIFT = 0.03
 FEW_BLOCKS = 10
+#: One call may take this share of all the time. One that takes more, and so many times as long as
+#: usual, was stopped, with all that is counted by the second; of a network of long calls each takes
+#: as much.
+STALL = 0.05
+STALL_TIMES = 10
 #: Other processes may use this share of one CPU, and the hypervisor take this share of the time.
 OTHERS = 0.20
 STEAL = 0.01
@@ -58,6 +63,7 @@ def judge(
         *_interval(half_width, how, len(measurement.processes) if imported else None),
         *_warm_up(measurement),
         *_spread(measurement),
+        *_stall(measurement, how.streams),
         *load([run.load for run in measurement.processes if run.load]),
     ]
     gpus = [run.load.gpu for run in measurement.processes if run.load and run.load.gpu]
@@ -111,6 +117,17 @@ def _spread(measurement: Measurement) -> Iterator[str]:
             f"latency drifted by {drift:+.1%} from the first half of the measurement to the second"
             # As far, at least by half, and in the same direction.
             f"{_canary_says(known, known and _drift(canary) / drift > 0.5)}"
+        )
+
+
+def _stall(measurement: Measurement, streams: int) -> Iterator[str]:
+    samples = stats.pooled([run.blocks_ns for run in measurement.processes])
+    longest = int(samples.max())
+    share = longest * streams / float(samples.sum())
+    if share > STALL and longest > STALL_TIMES * np.median(samples):
+        yield (
+            f"one call took {longest / 1e9:.2g} s, {share:.0%} of all the time: the machine stood "
+            "still, or its clock jumped, and what else went on cannot be told: measure again"
         )
 
 

@@ -97,3 +97,24 @@ def test_a_drift_is_told(canary: bool, word: str) -> None:
     assert verdict == "NOISY"
     assert "drifted by +" in reasons[0]
     assert word in reasons[0]
+
+
+def with_a_call_of(seconds: float) -> Measurement:
+    """A calm measurement, one of whose calls took so long."""
+    calm = loaded()
+    first, *others = calm.processes
+    block, *blocks = first.blocks_ns
+    stalled = ((*block[:-1], int(seconds * 1e9)), *blocks)
+    load = replace(QUIET, wall_ns=QUIET.wall_ns + int(seconds * 1e9), other_cpu_ns=10**9)
+    return replace(calm, processes=(replace(first, blocks_ns=stalled, load=load), *others))
+
+
+def test_a_call_that_took_most_of_the_time_is_told() -> None:
+    """As where the one counter jumps that all clocks count on: by such a time others' load is
+    nothing."""
+    verdict, reasons = judged(with_a_call_of(40.0))
+    assert verdict == "NOISY"
+    assert [reason for reason in reasons if "one call took 40 s, 94% of all the time" in reason]
+    # Slow calls that are as usual are none.
+    slow = measurement(processes=4, **{**CALM, "centre_ns": 5e8, "samples": 1, "blocks": 2})
+    assert judged(slow) == ("VALID", [])
