@@ -24,7 +24,7 @@ from bench.launch import ChildError
 from bench.messages import Block, Finish, Observed, Sampled, Warmed, WarmUp
 from bench.records import Procedure
 from bench.timing import Deadline, lap
-from bench.verdict import load
+from bench.verdict import load, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,9 +124,19 @@ class Comparison:
         return exp(self.log_ratio[1]), exp(self.log_ratio[2])
 
     @property
+    def loads(self) -> list[Load]:
+        return [load for pair in self.pairs for load in pair.loads]
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a run would be INVALID: what another process takes of a GPU, it takes of both
+        sides, and their ratio comes nearer to 1."""
+        return any(unusable(self.loads))
+
+    @property
     def verdict(self) -> Verdict:
         """What the fast calls of both say, which interruptions do not reach."""
-        if self.failure or not self.pairs:
+        if self.failure or not self.pairs or self.spoilt:
             return "UNSURE"
         return self.rules.call(self.log_ratio)
 
@@ -134,7 +144,7 @@ class Comparison:
     def verdict_of_medians(self) -> Verdict:
         """What the medians say, with their wider interval. Where it is sure and another one, the
         two sides differ in how their calls scatter."""
-        if self.failure or not self.pairs:
+        if self.failure or not self.pairs or self.spoilt:
             return "UNSURE"
         return self.rules.call(self.log_ratio_of_medians)
 
@@ -150,6 +160,8 @@ class Comparison:
     @property
     def clear(self) -> bool:
         """Whether more pairs would not change the answer."""
+        if self.spoilt:
+            return True
         verdict = self.verdict
         return verdict != "UNSURE" and (verdict != "SLOWER" or self.p <= self.rules.max_p)
 
@@ -235,7 +247,7 @@ def reasons(found: Comparison) -> list[str]:
     if found.failure:
         return [f"a process failed at {found.failure.failure.stage}: {found.failure}"]
     said = []
-    if found.verdict == "UNSURE":
+    if found.rules.call(found.log_ratio) == "UNSURE":
         low, high = (100 * (bound - 1) for bound in found.ci95)
         said.append(
             f"after {len(found.pairs)} pairs the interval is still {low:+.1f} to {high:+.1f} "
@@ -249,7 +261,7 @@ def reasons(found: Comparison) -> list[str]:
             "of one side scatter more than those of the other, and the verdict is that of the fast "
             "ones (10th percentiles)"
         )
-    return [*said, *load([one for pair in found.pairs for one in pair.loads])]
+    return [*said, *load(found.loads)]
 
 
 def exit_status(found: Comparison, *, fail_slower: bool) -> int:

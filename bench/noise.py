@@ -69,7 +69,7 @@ def expectations(found: Comparison) -> dict[str, Any]:
             str(limit): _resolution(pairs, limit * len(pairs) / found.seconds)
             for limit in (60, 180)
         },
-        "reasons": list(load([one for pair in pairs for one in pair.loads])),
+        "reasons": list(load(found.loads)),
     }
 
 

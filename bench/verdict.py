@@ -59,15 +59,15 @@ def judge(
     """The verdict, and a reason for each thing that speaks against VALID. What was `imported` is
     advised nothing that only this tool can do."""
     half_width = stats.relative_half_width(interval_ns)
+    loads = [run.load for run in measurement.processes if run.load]
     reasons = [
         *_interval(half_width, how, len(measurement.processes) if imported else None),
         *_warm_up(measurement),
         *_spread(measurement),
         *_stall(measurement, how.streams),
-        *load([run.load for run in measurement.processes if run.load]),
+        *load(loads),
     ]
-    gpus = [run.load.gpu for run in measurement.processes if run.load and run.load.gpu]
-    if half_width > INVALID_HALF_WIDTH or any(_unusable(gpus)):
+    if half_width > INVALID_HALF_WIDTH or any(unusable(loads)):
         return "INVALID", reasons
     return ("NOISY" if reasons else "VALID"), reasons
 
@@ -156,9 +156,8 @@ def _canary_says(known: bool, too: bool) -> str:
 
 def load(loads: Sequence[Load]) -> Iterator[str]:
     """What the operating system saw, and the GPU."""
-    gpus = [load.gpu for load in loads if load.gpu]
-    yield from _unusable(gpus)
-    yield from _doubtful(gpus)
+    yield from unusable(loads)
+    yield from _doubtful([load.gpu for load in loads if load.gpu])
     seconds = sum(load.wall_ns for load in loads) / 1e9
     if not seconds:
         return
@@ -179,10 +178,11 @@ def load(loads: Sequence[Load]) -> Iterator[str]:
         yield f"the CPU slowed down {throttled} times because it was hot: let it cool"
 
 
-def _unusable(loads: Sequence[GpuLoad]) -> Iterator[str]:
-    """What makes a time on a GPU no property of the network."""
-    busy = max((each.others_percent or 0 for each in loads), default=0)
-    hard = {reason for each in loads for reason in each.slowed_by} & HARD
+def unusable(loads: Sequence[Load]) -> Iterator[str]:
+    """What makes a time on a GPU no property of the network, nor a ratio of two."""
+    gpus = [load.gpu for load in loads if load.gpu]
+    busy = max((each.others_percent or 0 for each in gpus), default=0)
+    hard = {reason for each in gpus for reason in each.slowed_by} & HARD
     if busy > GPU_OTHERS:
         yield f"another process used {busy}% of the GPU meanwhile: stop it (`nvidia-smi` names it)"
     if hard:

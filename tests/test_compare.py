@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import onnx
 import pytest
 
 from bench import comparison
-from bench.records import Load
+from bench.records import GpuLoad, Load
 from bench.store import Store
 from tests.conftest import QUICK, WORKED, write_network
 
@@ -246,3 +247,20 @@ def test_another_interpreter_runs_its_side(bench: Any, tiny_onnx: Path, tmp_path
     assert ran.json["b"]["python"] == str(other)
     # Its version was asked for, its side prepared, and each pair had one process of it.
     assert len(mark.read_text().splitlines()) == 2 + ran.json["pairs"]
+
+
+def test_a_stranger_on_the_gpu_leaves_no_answer() -> None:
+    """What it takes, it takes of both sides: their ratio comes nearer to 1."""
+    alone = GpuLoad(1000, None, (1590, 1590), 60, None, (), 0, 0, 0, 0)
+    for seen, words in (
+        (replace(alone, others=1, others_percent=30), "another process used 30% of the GPU"),
+        (replace(alone, slowed_by=("external power brake",)), "halved its clock"),
+    ):
+        load = Load(10**9, 10**9, 0, 0, 0, 0, seen)
+        beside = [replace(pair, loads=(load, load)) for pair in pairs(8, (100,) * 9, (101,) * 9)]
+        found = compared(beside)
+        assert found.verdict == "UNSURE"
+        assert found.clear  # more pairs would not change it
+        (said,) = comparison.reasons(found)
+        assert words in said
+        assert comparison.exit_status(found, fail_slower=True) == 6

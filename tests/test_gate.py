@@ -758,3 +758,33 @@ def test_the_matrix_says_how_int8_is_made(tmp_path: Path) -> None:
         path.write_text(f"{many}{more}\n")
         with refused(UsageError, words):
             matrix.read(path).jobs(tmp_path, Cache(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("factor", "status"), [(1.0, "OK"), (2.0, "REGRESSED")], ids=["same", "slower"]
+)
+def test_what_speaks_against_a_comparison_is_noted_whatever_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, status: str
+) -> None:
+    from bench.comparison import Comparison, Pair
+    from bench.gate import judge
+    from bench.messages import Timed
+    from bench.records import Load
+    from bench.sides import Asked, Side
+    from tests.builders import job
+
+    before = ok()
+    assert before.model is not None
+    built = before.artifacts[-1]
+    side = Side(Asked("a", job()), before.model, Timed(built, built), ())
+    crowded = Load(10**9, 10**9, 10**9, 0, 0, 0)
+    pair = Pair(((1000,),) * 3, ((int(1000 * factor),),) * 3, (crowded, crowded))
+    monkeypatch.setattr(judge.sides, "prepare", lambda *_, **__: side)
+    monkeypatch.setattr(
+        judge.comparison, "compare", lambda a, b, rules, _: Comparison(a, b, rules, [pair] * 12)
+    )
+    terms = judge.Terms(matrix.Matrix(models=(), targets=()), 1, tmp_path, lambda _: None)
+    outcome = judge.Outcome(job())
+    judge._confirm(outcome, before, ok(1), terms)
+    assert outcome.status == status
+    assert "other processes used 100% of a CPU" in outcome.notes[-1]

@@ -175,17 +175,19 @@ def _confirm(outcome: Outcome, before: Result, after: Result, terms: Terms) -> N
         return
     outcome.comparison = comparison.to_public(found)
     outcome.ratio = outcome.comparison["ratio"]
+    reasons = comparison.reasons(found)
     if found.failure or found.verdict == "UNSURE":
         outcome.status = "UNCONFIRMED"
-        reason = "; ".join(comparison.reasons(found))
-        outcome.notes.append(f"{looked}, and could not be confirmed: {reason}")
-    elif found.verdict == "SLOWER":
+        outcome.notes.append(f"{looked}, and could not be confirmed: {'; '.join(reasons)}")
+        return
+    if found.verdict == "SLOWER":
         outcome.status, outcome.p = "REGRESSED", found.p
     else:
         outcome.status = "OK"
         outcome.notes.append(f"{looked}; the comparison says {found.verdict}")
         if found.contradicted and found.verdict_of_medians == "SLOWER":
-            outcome.doubts += comparison.reasons(found)[:1]
+            outcome.doubts.append(reasons.pop(0))
+    outcome.notes += [f"of the comparison: {reason}" for reason in reasons]
 
 
 def correct(outcomes: Sequence[Outcome]) -> None:
