@@ -46,7 +46,7 @@ MIN_TURNS = 10
 #: How the processes of a pair are warmed up: until the latency has settled, or for a third of a
 #: second; they go on warming up as they take turns.
 PROCEDURE = Procedure(warmup_seconds=0.03)
-#: A pair that takes so much longer than it should hangs; of slow networks, twice the turns' time.
+#: Turns that take so much longer than they should hang; of slow networks, twice the turns' time.
 PATIENCE_SECONDS = 120.0
 #: How many times as long as allowed a comparison may take that is SLOWER, to be certain.
 MORE = 3
@@ -64,6 +64,10 @@ class Rules:
     early: bool = True
     max_p: float = 1.0
     seed: int = 0
+    #: What a person can do about an answer that is UNSURE, and a process that takes longer than the
+    #: procedure of its side allows to start, or to load and warm up.
+    if_unsure: str = "raise --max-seconds"
+    if_late: str = "raise --timeout, unless it hangs"
 
     def call(self, interval: tuple[float, float, float]) -> Verdict:
         """On which side of half the margin the whole interval lies, of a log of B's time over
@@ -186,7 +190,7 @@ def compare(
     while not found.out_of_time and not (rules.early and found.clear):
         with lap() as taken:
             try:
-                found.pairs.append(_pair(a, b, random))
+                found.pairs.append(_pair(a, b, random, rules.if_late))
             except ChildError as failed:
                 found.failure = failed
                 break
@@ -195,9 +199,13 @@ def compare(
     return found
 
 
-def _pair(a: Side, b: Side, random: Random) -> Pair:
+def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
     """One pair of fresh processes. Which is started, loaded and timed first is drawn each time."""
-    deadline = Deadline.after(PATIENCE_SECONDS)
+
+    def patience(i: int) -> Deadline:
+        """Each step anew: some networks take minutes to load, and are compiled then."""
+        return Deadline.after((a, b)[i].job.procedure.timeout_seconds, if_late)
+
     order = [0, 1]
     random.shuffle(order)
     children: dict[int, Child] = {}
@@ -205,9 +213,9 @@ def _pair(a: Side, b: Side, random: Random) -> Pair:
         for i in order:
             children[i] = living.enter_context((a, b)[i].start())
         for i in order:
-            children[i].answer(type(None), deadline)
+            children[i].answer(type(None), patience(i))
         random.shuffle(order)
-        warmed = [children[i].ask(WarmUp(), Warmed, deadline) for i in order]
+        warmed = [children[i].ask(WarmUp(), Warmed, patience(i)) for i in order]
         steps_seconds = sum(median(each.warmup_ns) for each in warmed) / 1e9
         deadline = Deadline.after(PATIENCE_SECONDS + 2 * MIN_TURNS * steps_seconds)
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
@@ -251,8 +259,8 @@ def reasons(found: Comparison) -> list[str]:
         low, high = (100 * (bound - 1) for bound in found.ci95)
         said.append(
             f"after {len(found.pairs)} pairs the interval is still {low:+.1f} to {high:+.1f} "
-            f"%, which half the margin ({50 * found.rules.margin:.2g} %) lies in: raise "
-            "--max-seconds, or quieten the machine"
+            f"%, which half the margin ({50 * found.rules.margin:.2g} %) lies in: "
+            f"{found.rules.if_unsure}, or quieten the machine"
         )
     if found.contradicted:
         percent = 100 * (exp(found.log_ratio_of_medians[0]) - 1)

@@ -18,7 +18,7 @@ from bench.machine import usable_threads
 from bench.messages import Canary, Timed
 from bench.records import Job, Procedure
 from bench.sides import Asked, Side
-from bench.timing import Deadline
+from bench.timing import HANGS, Deadline
 from bench.verdict import load
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:
     built = call(Canary(target, str(cache)), Timed, Deadline.after(600))
     how = Procedure(threads=threads, warmup_seconds=0.1)
     side = Side(Asked("canary", Job("canary", target, procedure=how)), canary.MODEL, built, ())
-    rules = comparison.Rules(max_seconds=seconds, early=False)
+    rules = comparison.Rules(max_seconds=seconds, early=False, if_late=HANGS)
     found = comparison.compare(side, side, rules)
     if found.failure:
         raise found.failure

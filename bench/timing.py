@@ -39,6 +39,8 @@ DROPPED_SECONDS = (0.001, 0.01)
 DROPPED_SHARE = 1 / 3
 #: Threads that never rest are waited for no longer than this.
 REST_CAP_SECONDS = 0.5
+#: What there is to say of a wait that nobody has an option for.
+HANGS = "the process hangs, or other work keeps the machine from it"
 #: By how much the clocks of a machine may disagree over a stretch of time: NTP slews them.
 CLOCKS_APART, CLOCKS_APART_NS = 0.01, 1_000_000
 
@@ -79,13 +81,14 @@ def lap() -> Iterator[Lap]:
 
 @dataclass(frozen=True)
 class Deadline:
-    """A point in the future that a parent waits for."""
+    """A point in the future that a parent waits for, and what a person can do when it passes."""
 
     at_ns: int
+    remedy: str = HANGS
 
     @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        return cls(_clock() + int(seconds * 1e9))
+    def after(cls, seconds: float, remedy: str = HANGS) -> Deadline:
+        return cls(_clock() + int(seconds * 1e9), remedy)
 
     def left(self) -> float:
         """Seconds until then, 0 when it has passed."""

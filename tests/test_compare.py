@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import pytest
 
-from bench import comparison
+from bench import comparison, launch, timing
 from bench.records import GpuLoad, Load
 from bench.store import Store
 from tests.conftest import QUICK, WORKED, write_network
@@ -107,7 +107,8 @@ def test_a_side_that_dies_or_hangs_is_unsure_and_no_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 6.0)
-    ran = bench("compare", f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@{target}", "--json")
+    sides = [f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@{target}"]
+    ran = bench("compare", *sides, "--timeout", "6", "--json")
     assert ran.status == 1
     assert ran.json["verdict"] == "UNSURE"
     assert ran.json["ratio"] is None
@@ -264,3 +265,39 @@ def test_a_stranger_on_the_gpu_leaves_no_answer() -> None:
         (said,) = comparison.reasons(found)
         assert words in said
         assert comparison.exit_status(found, fail_slower=True) == 6
+
+
+def test_each_process_has_its_own_time_to_be_ready(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling a slow network takes minutes, of each side."""
+    left: list[float] = []
+    real = launch.Child.answer
+
+    def answer(child: Any, kind: Any, deadline: Any) -> Any:
+        left.append(deadline.left())
+        timing.spin(50_000_000)
+        return real(child, kind, deadline)
+
+    monkeypatch.setattr(launch.Child, "answer", answer)
+    monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 100.0)
+    monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.0)
+    how = ["-t", "null-fp32", "--timeout", "500", "--max-seconds", "1"]
+    bench("compare", tiny_onnx, tiny_onnx, *how)
+    both = left[:6]  # prepared, ready, warm
+    assert min(both) > 499.9
+    assert left[6] < 110
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["compare", "{onnx}", "{onnx}"], ["throughput", "-m", "{onnx}", "--max-batch", "1"]],
+    ids=" ".join,
+)
+def test_a_command_that_says_raise_timeout_has_it(
+    bench: Any, tiny_onnx: Path, command: list[str]
+) -> None:
+    asked = [argument.format(onnx=tiny_onnx) for argument in command]
+    ran = bench(*asked, "-t", "null-fp32", "--timeout", "0.1")
+    assert ran.status == 1
+    assert "the time limit ran out: raise --timeout" in ran.err

@@ -840,3 +840,10 @@ def test_nights_that_are_invalid_are_no_history(own_store: Path) -> None:
     outcome = judge.Outcome(ok().job)
     night._read_history(outcome, ok(16), 0.02, store)
     assert (outcome.notes, outcome.told) == ([], [])
+
+
+def test_the_timeout_of_a_matrix_is_what_its_jobs_may_take(bench: Any, folder: Path) -> None:
+    (folder / "matrix.toml").write_text(MATRIX + "timeout = 0.1\n")
+    ran = bench("gate", "matrix.toml", "--json")
+    assert (ran.status, ran.json[0]["status"]) == (1, "FAILED")
+    assert ran.json[0]["notes"] == ["the time limit ran out: raise `timeout` in the matrix"]

@@ -115,7 +115,7 @@ def gate(
     opened = open_store(store)
     wanted = against is not None and not (allow_missing and against not in opened.baselines())
     before = opened.baseline(against or "") if wanted else []
-    measuring = open_campaign(opened, progress.Progress(len(jobs)))
+    measuring = open_campaign(opened, progress.Progress(len(jobs)), if_late=judge.IF_LATE)
     pairs = progress.Pairs(given.confirm_seconds)
     outcomes: list[judge.Outcome] = []
     _remove(junit)
