@@ -128,21 +128,31 @@ def _core(cpu: int) -> str:
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs that the cgroup (v2, then v1) grants, itself and all that it is in; None when
-    unlimited."""
+    """CPUs that the cgroup grants, itself and all that it is in; None when unlimited."""
+    return min((quota for _, quota in _quotas()), default=None)
+
+
+def with_quota() -> tuple[Path, ...]:
+    """The folders of the cgroups around this process that grant only some CPU time."""
+    return tuple(folder for folder, _ in _quotas())
+
+
+def _quotas() -> list[tuple[Path, float]]:
+    """Each cgroup around this process (of v2, else of v1) that has a quota, and how many CPUs it
+    grants."""
     own = next((ln[3:] for ln in _read("/proc/self/cgroup").splitlines() if ln[:3] == "0::"), "/")
     root = Path("/sys/fs/cgroup")
     within = Path(own.lstrip("/"))
     quotas = []
-    for folder in (root / within, *(root / parent for parent in within.parents), root):
+    for folder in dict.fromkeys((root / within, *(root / each for each in within.parents), root)):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit():
-            quotas.append(int(quota) / int(period))
-    if quotas:
-        return min(quotas)
+            quotas.append((folder, int(quota) / int(period)))
     v1 = Path("/sys/fs/cgroup/cpu")
     quota, period = _read(v1 / "cpu.cfs_quota_us"), _read(v1 / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    if not quotas and quota.isdigit() and period.isdigit():
+        quotas.append((v1, int(quota) / int(period)))
+    return quotas
 
 
 def _cpuinfo() -> dict[str, str]:

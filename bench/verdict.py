@@ -23,6 +23,8 @@ Verdict = Literal["VALID", "NOISY", "INVALID"]
 
 #: An interval wider than this share of the median to either side says nothing worth a chart.
 INVALID_HALF_WIDTH = 0.10
+#: What is said of the blocks of one process. (Of another tool's it is said with its name.)
+ALONE = "one process alone: how far fresh ones differ is not known; --processes 5 tells"
 #: Fresh processes of one artifact may differ by this share of their median.
 PROCESS_SPREAD = 0.05
 #: Blocks may differ by this share from their 10th to their 90th percentile, and the second half of
@@ -38,6 +40,8 @@ STALL_TIMES = 10
 #: Other processes may use this share of one CPU, and the hypervisor take this share of the time.
 OTHERS = 0.20
 STEAL = 0.01
+#: The quota of a container may stop it for this share of the time.
+QUOTA = 0.01
 #: NVML's reasons, as `bench.gpu` words them, in which the hardware itself cuts the clock to a half
 #: or less.
 HARD = {"hardware slowdown", "hardware slowdown by heat", "external power brake"}
@@ -59,9 +63,11 @@ def judge(
     """The verdict, and a reason for each thing that speaks against VALID. What was `imported` is
     advised nothing that only this tool can do."""
     half_width = stats.relative_half_width(interval_ns)
+    alone = len(measurement.processes) == 1 and not imported
     loads = [run.load for run in measurement.processes if run.load]
     reasons = [
         *_interval(half_width, how, len(measurement.processes) if imported else None),
+        *([ALONE] if alone else []),
         *_warm_up(measurement),
         *_spread(measurement),
         *_stall(measurement, how.streams),
@@ -161,16 +167,24 @@ def load(loads: Sequence[Load]) -> Iterator[str]:
     seconds = sum(load.wall_ns for load in loads) / 1e9
     if not seconds:
         return
+    if any(load.other_cpu_ns is None for load in loads):
+        yield "what other processes did meanwhile cannot be seen on this system"
     others = sum(load.other_cpu_ns or 0 for load in loads) / 1e9 / seconds
     steal = sum(load.steal_ns or 0 for load in loads) / 1e9 / seconds
     switches = sum(load.switches for load in loads) / seconds
     throttled = sum(load.throttled or 0 for load in loads)
+    stopped = sum(load.quota_ns or 0 for load in loads) / 1e9 / seconds
     if others > OTHERS:
         yield f"other processes used {others:.0%} of a CPU meanwhile: stop them (`top` names them)"
     if steal > STEAL:
         yield (
             f"the hypervisor took {steal:.1%} of the time away (steal): other machines share this "
             "host"
+        )
+    if stopped > QUOTA:
+        yield (
+            f"the container's CPU quota stopped it for {min(stopped, 1.0):.0%} of the time: raise "
+            "the quota, or give --threads fewer"
         )
     if switches > SWITCHES:
         yield f"the process lost its core {switches:.0f} times a second to others"

@@ -156,6 +156,7 @@ def test_the_bounds_of_the_verdict_are_those_that_are_told() -> None:
         ("one call took more than {} of all the time, and ten times as long", verdict.STALL),
         ("more than {} of one CPU", verdict.OTHERS),
         ("more than {} of the time (steal)", verdict.STEAL),
+        ("quota stopped it for more than {} of the time", verdict.QUOTA),
     ):
         assert words.format(f"{100 * share:g} %") in text
     assert f"more than {verdict.SWITCHES:g} times a second" in text
