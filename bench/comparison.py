@@ -48,20 +48,26 @@ MIN_TURNS = 10
 PROCEDURE = Procedure(warmup_seconds=0.03)
 #: Turns that take so much longer than they should hang; of slow networks, twice the turns' time.
 PATIENCE_SECONDS = 120.0
-#: How many times as long as allowed a comparison may take that is SLOWER, to be certain.
+#: How many times as long as allowed a comparison may take that looks SLOWER or FASTER, to be sure.
 MORE = 3
+#: The p that a comparison on its own asks of SLOWER and FASTER. It looks after every pair, at an
+#: interval that is wrong once in twenty looks: where pairs scatter by 5 to 10 %, that alone found a
+#: change between equals in 3 to 6 % of comparisons of a minute (`benchmarks/sequential.py`).
+CERTAIN = 0.001
 
 
 @dataclass(frozen=True)
 class Rules:
     """When to stop, and what to call it. `margin` is a share (0.02 is 2 %); `max_seconds` is the
     wall time of all pairs, the preparation left out; `early` says to stop as soon as the answer is
-    clear. SLOWER is clear when its p (signed-rank test, one-sided) is down to `max_p` too: a gate
-    of many jobs asks for more than one comparison does."""
+    clear. SLOWER and FASTER are said when their p (signed-rank test, one-sided) is down to
+    `certain` too; SLOWER is clear when it is down to `max_p`: a gate of many jobs asks for more
+    than one comparison does."""
 
     margin: float = 0.02
     max_seconds: float = 60.0
     early: bool = True
+    certain: float = 1.0
     max_p: float = 1.0
     seed: int = 0
     #: What a person can do about an answer that is UNSURE, and a process that takes longer than the
@@ -138,11 +144,18 @@ class Comparison:
         return any(unusable(self.loads))
 
     @property
-    def verdict(self) -> Verdict:
-        """What the fast calls of both say, which interruptions do not reach."""
+    def looks(self) -> Verdict:
+        """What the interval says of the fast calls of both, which interruptions do not reach."""
         if self.failure or not self.pairs or self.spoilt:
             return "UNSURE"
         return self.rules.call(self.log_ratio)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it looks, where that is certain enough."""
+        looks = self.looks
+        changed = looks in ("SLOWER", "FASTER")
+        return "UNSURE" if changed and self.p > self.rules.certain else looks
 
     @property
     def verdict_of_medians(self) -> Verdict:
@@ -158,8 +171,10 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """How probable so clear a slowdown would be if there were none."""
-        return stats.signed_rank_p([pair.log_ratio for pair in self.pairs])
+        """How probable so clear a slowdown would be if there were none; so clear a speed-up, where
+        it looks FASTER."""
+        sign = -1 if self.looks == "FASTER" else 1
+        return stats.signed_rank_p([sign * pair.log_ratio for pair in self.pairs])
 
     @property
     def clear(self) -> bool:
@@ -171,11 +186,11 @@ class Comparison:
 
     @property
     def out_of_time(self) -> bool:
-        """What is SLOWER, and not yet as certain as asked, is given more: a slow network has too
-        few pairs within the time for any p to be small."""
+        """What looks SLOWER or FASTER, and is not yet as certain as asked, is given more: a slow
+        network has too few pairs within the time for any p to be small."""
         if self.seconds < self.rules.max_seconds:
             return False
-        more = MORE if self.verdict == "SLOWER" and not self.clear else 1
+        more = MORE if self.looks in ("SLOWER", "FASTER") and not self.clear else 1
         return self.seconds >= more * self.rules.max_seconds
 
 
@@ -255,11 +270,18 @@ def reasons(found: Comparison) -> list[str]:
     if found.failure:
         return [f"a process failed at {found.failure.failure.stage}: {found.failure}"]
     said = []
-    if found.rules.call(found.log_ratio) == "UNSURE":
+    looks = found.rules.call(found.log_ratio)
+    if looks == "UNSURE":
         low, high = (100 * (bound - 1) for bound in found.ci95)
         said.append(
             f"after {len(found.pairs)} pairs the interval is still {low:+.1f} to {high:+.1f} "
             f"%, which half the margin ({50 * found.rules.margin:.2g} %) lies in: "
+            f"{found.rules.if_unsure}, or quieten the machine"
+        )
+    elif found.verdict == "UNSURE" and not found.spoilt:
+        said.append(
+            f"after {len(found.pairs)} pairs it looks {looks} ({100 * (found.ratio - 1):+.1f} %), "
+            f"and that is not certain enough (p {found.p:.2g}, wanted {found.rules.certain:g}): "
             f"{found.rules.if_unsure}, or quieten the machine"
         )
     if found.contradicted:

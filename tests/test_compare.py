@@ -301,3 +301,33 @@ def test_a_command_that_says_raise_timeout_has_it(
     ran = bench(*asked, "-t", "null-fp32", "--timeout", "0.1")
     assert ran.status == 1
     assert "the time limit ran out: raise --timeout" in ran.err
+
+
+def test_a_change_is_told_when_it_is_certain() -> None:
+    """It is looked for after every pair: nine alike would be one look of 1/512 by chance."""
+    for a, b, verdict in ((100, 110, "SLOWER"), (110, 100, "FASTER")):
+        nine, ten = (compared(pairs(n, (a,) * 9, (b,) * 9), 60.0, certain=0.001) for n in (9, 10))
+        assert (nine.looks, nine.verdict, nine.clear) == (verdict, "UNSURE", False)
+        assert not nine.out_of_time
+        (said,) = comparison.reasons(nine)
+        assert f"after 9 pairs it looks {verdict}" in said
+        assert "not certain enough (p 0.002, wanted 0.001)" in said
+        assert (ten.verdict, ten.clear) == (verdict, True)
+        assert comparison.reasons(ten) == []
+    same = compared(pairs(6, (100,) * 9, (100,) * 9), certain=0.001)
+    assert (same.verdict, same.clear) == ("SAME", True)
+
+
+def test_the_command_asks_for_certainty(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[comparison.Rules] = []
+
+    def compare(a: Any, b: Any, rules: Any, _: Any) -> Any:
+        asked.append(rules)
+        return comparison.Comparison(a, b, rules, pairs(9, (100,) * 9, (110,) * 9))
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    ran = bench("compare", tiny_onnx, tiny_onnx, "-t", "null-fp32", "--fail-slower", "--json")
+    assert asked[0].certain == comparison.CERTAIN
+    assert (ran.status, ran.json["verdict"]) == (6, "UNSURE")

@@ -42,7 +42,9 @@ def compare(
     max_seconds: Annotated[
         float,
         typer.Option(
-            min=1, metavar="SECONDS", help="Give up after this long: the answer is UNSURE."
+            min=1,
+            metavar="SECONDS",
+            help="Give up after this long (thrice it, if SLOWER is not certain): it is UNSURE.",
         ),
     ] = 60.0,
     batch: BatchOption = 1,
@@ -105,7 +107,7 @@ def compare(
         sides.prepare(side, cache.root, Deadline.after(timeout, "raise --timeout"), anyway=anyway)
         for side in asked
     ]
-    rules = comparison.Rules(margin, max_seconds, seed=seed)
+    rules = comparison.Rules(margin, max_seconds, certain=comparison.CERTAIN, seed=seed)
     live = progress.Pairs(max_seconds)
     try:
         found = comparison.compare(prepared[0], prepared[1], rules, live.show)
