@@ -3,9 +3,12 @@ and exit statuses."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
-from typing import Annotated
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +27,9 @@ from bench.commands import (
     throughput,
 )
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 app = typer.Typer(
     help="Which network should I deploy on this hardware, and did it get slower?",
@@ -76,12 +82,42 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug.wanted = len(arguments) < len(sys.argv) - 1
     try:
-        app(arguments, prog_name="bench")
+        with _told_when_terminated():
+            app(arguments, prog_name="bench")
     except BenchError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}", 1)
+
+
+@contextmanager
+def _told_when_terminated() -> Iterator[None]:
+    """Have SIGTERM, which CI sends when its time is up, end a command as Ctrl-C does, so that it
+    tells what it has found; but with 143 where that has 130. Children begin with the usual
+    disposition: no handler outlives the start of another program."""
+    usual = signal.getsignal(signal.SIGTERM)
+    # Only the main thread may handle signals, and who was told to ignore them goes on doing so.
+    if threading.current_thread() is not threading.main_thread() or usual is signal.SIG_IGN:
+        yield
+        return
+    terminated = False
+
+    def terminate(*_: object) -> None:
+        nonlocal terminated
+        if not terminated:  # a second one must not cut off what is being told
+            terminated = True
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except SystemExit as leave:
+        if terminated and leave.code == 130:
+            sys.exit(143)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def _fail(sentence: str, status: int) -> None:

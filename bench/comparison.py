@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import exp, log
 from random import Random
-from statistics import median
+from statistics import median, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import sides, stats
@@ -24,7 +24,7 @@ from bench.launch import ChildError
 from bench.messages import Block, Finish, Observed, Sampled, Warmed, WarmUp
 from bench.records import Procedure
 from bench.timing import Deadline, lap
-from bench.verdict import load
+from bench.verdict import load, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +46,17 @@ MIN_TURNS = 10
 #: How the processes of a pair are warmed up: until the latency has settled, or for a third of a
 #: second; they go on warming up as they take turns.
 PROCEDURE = Procedure(warmup_seconds=0.03)
-#: A pair that takes so much longer than it should hangs; of slow networks, twice the turns' time.
+#: Turns that take so much longer than they should hang; of slow networks, twice the turns' time.
 PATIENCE_SECONDS = 120.0
-#: How many times as long as allowed a comparison may take that is SLOWER, to be certain.
+#: How many times as long as allowed a gate's comparison may take that looks SLOWER, to be certain.
 MORE = 3
+#: The p that SLOWER and FASTER need where pairs scatter by more than the margin, unless the change
+#: is so many times as large as their scatter (six pairs have no p below 1/64). The interval is
+#: looked at after every pair, and is wrong once in twenty looks: where pairs scatter little it is
+#: hardly ever beyond half the margin for that, but where they scatter by 5 to 10 % it alone found a
+#: change between equals in 3 to 6 % of comparisons of a minute (`benchmarks/sequential.py`).
+CERTAIN = 0.001
+FAR = 2.5
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,10 @@ class Rules:
     early: bool = True
     max_p: float = 1.0
     seed: int = 0
+    #: What a person can do about an answer that is UNSURE, and a process that takes longer than the
+    #: procedure of its side allows to start, or to load and warm up.
+    if_unsure: str = "raise --max-seconds"
+    if_late: str = "raise --timeout, unless it hangs"
 
     def call(self, interval: tuple[float, float, float]) -> Verdict:
         """On which side of half the margin the whole interval lies, of a log of B's time over
@@ -124,17 +135,53 @@ class Comparison:
         return exp(self.log_ratio[1]), exp(self.log_ratio[2])
 
     @property
-    def verdict(self) -> Verdict:
-        """What the fast calls of both say, which interruptions do not reach."""
-        if self.failure or not self.pairs:
+    def loads(self) -> list[Load]:
+        return [load for pair in self.pairs for load in pair.loads]
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a run would be INVALID: what another process takes of a GPU, it takes of both
+        sides, and their ratio comes nearer to 1."""
+        return any(unusable(self.loads))
+
+    @property
+    def looks(self) -> Verdict:
+        """What the interval says of the fast calls of both, which interruptions do not reach."""
+        if self.failure or not self.pairs or self.spoilt:
             return "UNSURE"
         return self.rules.call(self.log_ratio)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it looks like, where that is certain enough."""
+        return "UNSURE" if self.p_of_change > self.wanted_p else self.looks
+
+    @property
+    def scatter(self) -> float:
+        """The standard deviation of the pairs' log ratios, about a share; 0 of a single pair."""
+        logs = [pair.log_ratio for pair in self.pairs]
+        return stdev(logs) if len(logs) > 1 else 0.0
+
+    @property
+    def wanted_p(self) -> float:
+        """What the p of a change may be at most."""
+        near = abs(self.log_ratio[0]) < FAR * self.scatter
+        return CERTAIN if self.scatter > self.rules.margin and near else 1.0
+
+    @property
+    def p_of_change(self) -> float:
+        """How probable so clear a change would be if there were none, of the kind that it looks
+        like; 0 where it looks like none."""
+        sign = {"SLOWER": 1, "FASTER": -1}.get(self.looks)
+        if sign is None:
+            return 0.0
+        return stats.signed_rank_p([sign * pair.log_ratio for pair in self.pairs])
 
     @property
     def verdict_of_medians(self) -> Verdict:
         """What the medians say, with their wider interval. Where it is sure and another one, the
         two sides differ in how their calls scatter."""
-        if self.failure or not self.pairs:
+        if self.failure or not self.pairs or self.spoilt:
             return "UNSURE"
         return self.rules.call(self.log_ratio_of_medians)
 
@@ -150,17 +197,17 @@ class Comparison:
     @property
     def clear(self) -> bool:
         """Whether more pairs would not change the answer."""
+        if self.spoilt:
+            return True
         verdict = self.verdict
         return verdict != "UNSURE" and (verdict != "SLOWER" or self.p <= self.rules.max_p)
 
     @property
     def out_of_time(self) -> bool:
-        """What is SLOWER, and not yet as certain as asked, is given more: a slow network has too
-        few pairs within the time for any p to be small."""
-        if self.seconds < self.rules.max_seconds:
-            return False
-        more = MORE if self.verdict == "SLOWER" and not self.clear else 1
-        return self.seconds >= more * self.rules.max_seconds
+        """A gate gives more to what looks SLOWER, and is not yet as certain as it asks: a slow
+        network has too few pairs within the time for any p to be small."""
+        alarming = self.rules.max_p < 1 and self.looks == "SLOWER" and not self.clear
+        return self.seconds >= (MORE if alarming else 1) * self.rules.max_seconds
 
 
 def compare(
@@ -174,7 +221,7 @@ def compare(
     while not found.out_of_time and not (rules.early and found.clear):
         with lap() as taken:
             try:
-                found.pairs.append(_pair(a, b, random))
+                found.pairs.append(_pair(a, b, random, rules.if_late))
             except ChildError as failed:
                 found.failure = failed
                 break
@@ -183,9 +230,13 @@ def compare(
     return found
 
 
-def _pair(a: Side, b: Side, random: Random) -> Pair:
+def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
     """One pair of fresh processes. Which is started, loaded and timed first is drawn each time."""
-    deadline = Deadline.after(PATIENCE_SECONDS)
+
+    def patience(i: int) -> Deadline:
+        """Each step anew: some networks take minutes to load, and are compiled then."""
+        return Deadline.after((a, b)[i].job.procedure.timeout_seconds, if_late)
+
     order = [0, 1]
     random.shuffle(order)
     children: dict[int, Child] = {}
@@ -193,9 +244,9 @@ def _pair(a: Side, b: Side, random: Random) -> Pair:
         for i in order:
             children[i] = living.enter_context((a, b)[i].start())
         for i in order:
-            children[i].answer(type(None), deadline)
+            children[i].answer(type(None), patience(i))
         random.shuffle(order)
-        warmed = [children[i].ask(WarmUp(), Warmed, deadline) for i in order]
+        warmed = [children[i].ask(WarmUp(), Warmed, patience(i)) for i in order]
         steps_seconds = sum(median(each.warmup_ns) for each in warmed) / 1e9
         deadline = Deadline.after(PATIENCE_SECONDS + 2 * MIN_TURNS * steps_seconds)
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
@@ -235,12 +286,20 @@ def reasons(found: Comparison) -> list[str]:
     if found.failure:
         return [f"a process failed at {found.failure.failure.stage}: {found.failure}"]
     said = []
-    if found.verdict == "UNSURE":
+    looks = found.rules.call(found.log_ratio)
+    if looks == "UNSURE":
         low, high = (100 * (bound - 1) for bound in found.ci95)
         said.append(
             f"after {len(found.pairs)} pairs the interval is still {low:+.1f} to {high:+.1f} "
-            f"%, which half the margin ({50 * found.rules.margin:.2g} %) lies in: raise "
-            "--max-seconds, or quieten the machine"
+            f"%, which half the margin ({50 * found.rules.margin:.2g} %) lies in: "
+            f"{found.rules.if_unsure}, or quieten the machine"
+        )
+    elif found.verdict == "UNSURE" and not found.spoilt:
+        said.append(
+            f"after {len(found.pairs)} pairs it looks {looks} ({100 * (found.ratio - 1):+.1f} %), "
+            f"but they scatter by {100 * found.scatter:.1f} %, so that it is not certain (p "
+            f"{found.p_of_change:.2g}, wanted {found.wanted_p:g}): {found.rules.if_unsure}, or "
+            "quieten the machine"
         )
     if found.contradicted:
         percent = 100 * (exp(found.log_ratio_of_medians[0]) - 1)
@@ -249,7 +308,7 @@ def reasons(found: Comparison) -> list[str]:
             "of one side scatter more than those of the other, and the verdict is that of the fast "
             "ones (10th percentiles)"
         )
-    return [*said, *load([one for pair in found.pairs for one in pair.loads])]
+    return [*said, *load(found.loads)]
 
 
 def exit_status(found: Comparison, *, fail_slower: bool) -> int:

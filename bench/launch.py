@@ -59,13 +59,10 @@ class Child:
         on_reply: Callable[[Update], None] = lambda _: None,
         *,
         python: str | None = None,
-        remedy: str = "raise --timeout",
     ) -> None:
-        """`remedy` is what a person can do when a deadline passes. Raises UsageError for a request
-        that cannot be written down."""
+        """Raises UsageError for a request that cannot be written down."""
         asked = _encoded(request)
         self._on_reply = on_reply
-        self._remedy = remedy
         self._stage: Stage = "target"
         self._oom_kills = _oom_kills()
         self._decoder = msgspec.json.Decoder(Reply)
@@ -132,7 +129,7 @@ class Child:
             status = self._process.wait(timeout=deadline.left())
             failure = self._death(status)
         except subprocess.TimeoutExpired:
-            failure = Failure(self._stage, "timeout", f"the time limit ran out: {self._remedy}")
+            failure = Failure(self._stage, "timeout", f"the time limit ran out: {deadline.remedy}")
         raise ChildError(failure, _tail(self._stderr))
 
     def _send(self, line: bytes) -> None:

@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import timing
+from bench import machine, timing
 from bench.records import Load
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Watch:
 
     def __init__(self, gpu: GpuWatch | None = None) -> None:
         self._gpu = gpu
-        self._total = Load(0, 0, 0, 0, 0, 0)
+        self._total = Load(0, 0, 0, 0, 0, 0, quota_ns=0)
 
     @property
     def total(self) -> Load:
@@ -66,6 +66,7 @@ class _Counters:
     steal_ns: int | None
     switches: int
     throttled: int | None
+    quota_ns: int | None
 
     @classmethod
     def read(cls) -> _Counters:
@@ -77,6 +78,7 @@ class _Counters:
             steal_ns=steal,
             switches=own.ru_nivcsw,
             throttled=_throttled(),
+            quota_ns=_stopped_by_quota(),
         )
 
     def since(self, before: _Counters, wall_ns: int) -> Load:
@@ -90,6 +92,7 @@ class _Counters:
             steal_ns=_difference(self.steal_ns, before.steal_ns),
             switches=self.switches - before.switches,
             throttled=_difference(self.throttled, before.throttled),
+            quota_ns=_difference(self.quota_ns, before.quota_ns),
         )
 
 
@@ -136,5 +139,23 @@ def _throttled() -> int | None:
     files = _throttle_files()
     try:
         return sum(int(file.read_text()) for file in files) if files else None
+    except (OSError, ValueError):
+        return None
+
+
+@cache
+def _quota_files() -> tuple[Path, ...]:
+    return tuple(folder / "cpu.stat" for folder in machine.with_quota())
+
+
+def _stopped_by_quota() -> int | None:
+    """For how long the cgroups around this process had used up their quota of CPU time, in ns,
+    summed over their CPUs; None where there is none."""
+    files = _quota_files()
+    try:
+        told = [line.split() for file in files for line in file.read_text().splitlines()]
+        # v2 counts in microseconds, v1 in nanoseconds.
+        unit = {"throttled_usec": 1000, "throttled_time": 1}
+        return sum(int(n) * unit.get(name, 0) for name, n in told) if files else None
     except (OSError, ValueError):
         return None

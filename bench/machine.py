@@ -16,6 +16,9 @@ _INSTRUCTIONS = (
     *("sse", "ssse", "avx", "amx", "fma", "f16c"),
     *("asimd", "fphp", "sve", "sme", "bf16", "i8mm"),
 )
+#: Cores are of one kind when their speed is at least this share of the fastest one's. The best ones
+#: of a kind may turbo some percent higher; Intel's efficient ones reach 0.64 to 0.89 of the others.
+_ALIKE = 0.9
 #: Where the kernel driver shows itself: on Linux, and in Windows' Linux.
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 
@@ -91,33 +94,49 @@ def observe() -> Machine:
 
 def usable_threads() -> int:
     """How many threads a benchmark should use: the physical cores among the CPUs this process may
-    run on, no more than its cgroup's CPU quota. A second thread on a core adds noise, not speed,
-    to a kernel that fills its vector units."""
-    if hasattr(os, "sched_getaffinity"):
-        allowed = os.sched_getaffinity(0)
-    else:  # macOS and Windows cannot restrict a process this way
-        allowed = set(range(os.cpu_count() or 1))
-    cores = {_core(cpu) for cpu in allowed}
-    quota = _cgroup_quota()
-    return max(1, min(len(cores), int(quota)) if quota else len(cores))
+    run on, no more than its cgroup's CPU quota; of a chip with fast and slow ones, the fast ones. A
+    second thread on a core adds noise, not speed, to a kernel that fills its vector units, and a
+    slow core is what all others wait for."""
+    cores, quota = len(_cores()), _cgroup_quota()
+    return max(1, min(cores, int(quota)) if quota else cores)
 
 
 def pin(threads: int) -> None:
     """Keep this process to one CPU on each of as many physical cores as it has threads: the same
-    ones for every process, the last ones, for CPU 0 serves most interrupts.
+    ones for every process, the last ones of the fastest kind, for CPU 0 serves most interrupts.
 
     On a shared machine each core has its own ups and downs. Two processes that the kernel puts on
     different ones differ by up to half; on the same core, in turns, by under a percent. A process
-    with more threads than there are cores stays where it may be.
+    with more threads than there are such cores stays where it may be.
     """
     observe()  # before there is less to see
     if not hasattr(os, "sched_setaffinity"):
         return
-    cores: dict[str, int] = {}
-    for cpu in sorted(os.sched_getaffinity(0)):
-        cores.setdefault(_core(cpu), cpu)
+    cores = _cores()
     if threads <= len(cores):
-        os.sched_setaffinity(0, list(cores.values())[-threads:])
+        os.sched_setaffinity(0, cores[-threads:])
+
+
+def _cores() -> list[int]:
+    """A CPU of each physical core of the fastest kind that this process may run on, in order."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = os.sched_getaffinity(0)
+    else:  # macOS and Windows cannot restrict a process this way
+        allowed = set(range(os.cpu_count() or 1))
+    cores: dict[str, int] = {}
+    for cpu in sorted(allowed):
+        cores.setdefault(_core(cpu), cpu)
+    speeds = {cpu: _speed(cpu) for cpu in cores.values()}
+    least = _ALIKE * max(speeds.values())
+    return [cpu for cpu, speed in speeds.items() if speed >= least]
+
+
+def _speed(cpu: int) -> int:
+    """How fast a CPU is beside the others of the machine, as the kernel tells it: its capacity
+    (Arm, and Intel since Linux 6.12), else its highest clock; 0 where it tells neither."""
+    about = f"/sys/devices/system/cpu/cpu{cpu}"
+    told = _read(f"{about}/cpu_capacity") or _read(f"{about}/cpufreq/cpuinfo_max_freq")
+    return int(told) if told.isdecimal() else 0
 
 
 def _core(cpu: int) -> str:
@@ -128,21 +147,31 @@ def _core(cpu: int) -> str:
 
 
 def _cgroup_quota() -> float | None:
-    """CPUs that the cgroup (v2, then v1) grants, itself and all that it is in; None when
-    unlimited."""
+    """CPUs that the cgroup grants, itself and all that it is in; None when unlimited."""
+    return min((quota for _, quota in _quotas()), default=None)
+
+
+def with_quota() -> tuple[Path, ...]:
+    """The folders of the cgroups around this process that grant only some CPU time."""
+    return tuple(folder for folder, _ in _quotas())
+
+
+def _quotas() -> list[tuple[Path, float]]:
+    """Each cgroup around this process (of v2, else of v1) that has a quota, and how many CPUs it
+    grants."""
     own = next((ln[3:] for ln in _read("/proc/self/cgroup").splitlines() if ln[:3] == "0::"), "/")
     root = Path("/sys/fs/cgroup")
     within = Path(own.lstrip("/"))
     quotas = []
-    for folder in (root / within, *(root / parent for parent in within.parents), root):
+    for folder in dict.fromkeys((root / within, *(root / each for each in within.parents), root)):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit():
-            quotas.append(int(quota) / int(period))
-    if quotas:
-        return min(quotas)
+            quotas.append((folder, int(quota) / int(period)))
     v1 = Path("/sys/fs/cgroup/cpu")
     quota, period = _read(v1 / "cpu.cfs_quota_us"), _read(v1 / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    if not quotas and quota.isdigit() and period.isdigit():
+        quotas.append((v1, int(quota) / int(period)))
+    return quotas
 
 
 def _cpuinfo() -> dict[str, str]:

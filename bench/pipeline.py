@@ -29,6 +29,8 @@ class Settings:
     cache: Path
     fresh: bool = False
     anyway: bool = False
+    #: What a person can do when a job takes longer than it may.
+    if_late: str = "raise --timeout"
     on_stage: Callable[[Stage], None] = lambda _: None
     on_images: Callable[[Progress], None] = lambda _: None
     on_details: Callable[[str], None] = lambda _: None
@@ -48,7 +50,7 @@ def build_only(job: Job, settings: Settings) -> Result:
 
 def _row(job: Job, settings: Settings, fill: Callable[[_Row, _Ask, Settings], None]) -> Result:
     row = _Row(job)
-    deadline = Deadline.after(job.procedure.timeout_seconds)
+    deadline = Deadline.after(job.procedure.timeout_seconds, settings.if_late)
 
     def on_reply(reply: Update) -> None:
         if isinstance(reply, At):

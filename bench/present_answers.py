@@ -123,7 +123,11 @@ def noise(found: Row) -> None:
             ],
             ["a run", f"expect ±{found['run_half_width_percent']:.1f} % (95 %)"],
             *(
-                [f"a comparison of {limit} s", f"expect ±{half:.2g} %: tells {2 * half:.2g} %"]
+                [
+                    f"a comparison of {limit} s",
+                    f"expect ±{half:.2g} %: finds {found['comparison_finds_percent'][limit]:.2g} % "
+                    "in 95 of 100 cases, if that is its margin",
+                ]
                 for limit, half in found["comparison_half_width_percent"].items()
             ),
             *(["to mend", reason] for reason in found["reasons"]),

@@ -27,7 +27,7 @@ _MB = 1e6
 
 #: Fields that records got later. While they are null they are left out, so that older records keep
 #: their ids. (The quotes of a text are escaped in JSON, so that none can hold these bytes.)
-_LATER = (b',"variant":null', b',"squash":null')
+_LATER = (b',"variant":null', b',"squash":null', b',"quota_ns":null')
 
 
 def encode(result: Result) -> bytes:

@@ -241,7 +241,8 @@ class Load:
     time of that process and of all others, the time the hypervisor took away (steal), how often
     the process lost its core to another (involuntary context switches), and how often the CPU said
     that it was too hot to keep its clock. Sums over the blocks; None where the system does not
-    tell. `gpu` where the target is one that tells."""
+    tell. `gpu` where the target is one that tells; `quota_ns` where a cgroup has a quota of CPU
+    time, for how long that stopped it, on all its CPUs together."""
 
     wall_ns: int
     own_cpu_ns: int
@@ -250,6 +251,7 @@ class Load:
     switches: int
     throttled: int | None
     gpu: GpuLoad | None = None
+    quota_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ from bench.records import SCHEMA, Result
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+#: Records that are fetched at once, still compressed.
+_AT_ONCE = 16
+
 _metadata = sa.MetaData()
 _about = sa.Table(
     "about",
@@ -146,16 +149,26 @@ class Store:
     def read(
         self,
         *,
-        file: str | None = None,
         models: Iterable[str] | None = None,
+        file: str | None = None,
         targets: Iterable[str] | None = None,
         newest: int | None = None,
     ) -> list[Result]:
         """Results, oldest first; only those of models as they were asked for, or of a file of that
         name in whatever folder; only those of some targets, only the newest few."""
-        query = sa.select(_results.c.id, _results.c.record).order_by(
-            _results.c.started_at.desc(), _results.c.id
-        )
+        return list(self.walk(file=file, models=models, targets=targets, newest=newest))
+
+    def walk(
+        self,
+        *,
+        models: Iterable[str] | None = None,
+        file: str | None = None,
+        targets: Iterable[str] | None = None,
+        newest: int | None = None,
+    ) -> Iterator[Result]:
+        """As `read`, one after the other: each has all its samples, and a thousand of them would
+        fill the memory of a small machine."""
+        query = sa.select(_results.c.id).order_by(_results.c.started_at.desc(), _results.c.id)
         if file is not None:
             query = query.where(_results.c.model.endswith(file, autoescape=True))
         if models is not None:
@@ -163,8 +176,15 @@ class Store:
         if targets is not None:
             query = query.where(_results.c.target.in_([*targets]))
         with self._open() as connection:
-            rows = connection.execute(query.limit(newest)).all()
-        return [self._decode(row.id, row.record) for row in reversed(rows)]
+            ids = connection.scalars(query.limit(newest)).all()[::-1]
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            these = sa.select(_results.c.id, _results.c.record).where(_results.c.id.in_(some))
+            with self._open() as connection:  # not held while others are at work
+                records = {row.id: row.record for row in connection.execute(these)}
+            for each in some:
+                if record := records.pop(each, None):  # unless it was removed meanwhile
+                    yield self._decode(each, record)
 
     def targets(self) -> list[str]:
         """The names of all targets that there are results of."""

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from itertools import cycle
 from statistics import median
 from typing import TYPE_CHECKING
@@ -38,8 +39,22 @@ DROPPED_SECONDS = (0.001, 0.01)
 DROPPED_SHARE = 1 / 3
 #: Threads that never rest are waited for no longer than this.
 REST_CAP_SECONDS = 0.5
+#: What there is to say of a wait that nobody has an option for.
+HANGS = "the process hangs, or other work keeps the machine from it"
+#: By how much the clocks of a machine may disagree over a stretch of time: NTP slews them.
+CLOCKS_APART, CLOCKS_APART_NS = 0.01, 1_000_000
 
 _clock = time.perf_counter_ns
+#: Who else saw how long something took. Each may be wrong alone: the date is set by people and by
+#: NTP, and the time since boot goes on while the machine sleeps, when the measuring clock stands
+#: still (macOS calls that one MONOTONIC_RAW). So only a measuring clock that agrees with neither
+#: is not believed. All of them count on one counter of the hardware: should that jump, it is a call
+#: that took most of the time, which the verdict looks for.
+_SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC_RAW", None)
+_witnesses: tuple[Callable[[], int], ...] = (
+    time.time_ns,
+    time.monotonic_ns if _SINCE_BOOT is None else partial(time.clock_gettime_ns, _SINCE_BOOT),
+)
 
 
 @dataclass
@@ -66,13 +81,14 @@ def lap() -> Iterator[Lap]:
 
 @dataclass(frozen=True)
 class Deadline:
-    """A point in the future that a parent waits for."""
+    """A point in the future that a parent waits for, and what a person can do when it passes."""
 
     at_ns: int
+    remedy: str = HANGS
 
     @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        return cls(_clock() + int(seconds * 1e9))
+    def after(cls, seconds: float, remedy: str = HANGS) -> Deadline:
+        return cls(_clock() + int(seconds * 1e9), remedy)
 
     def left(self) -> float:
         """Seconds until then, 0 when it has passed."""
@@ -88,6 +104,29 @@ def stopclock() -> Callable[[], float]:
     """What tells the seconds since it was made, whenever it is asked."""
     start = _clock()
     return lambda: (_clock() - start) / 1e9
+
+
+@contextmanager
+def _witnessed() -> Iterator[None]:
+    """Raise StageError where the clock agrees with none of the others on how long this took."""
+    first, began, last = _asked()
+    yield
+    early, ended, late = _asked()
+    least, most = early - last, late - first
+    seen = [end - begin for begin, end in zip(began, ended, strict=True)]
+    slack = CLOCKS_APART * max(most, *seen) + CLOCKS_APART_NS
+    if not any(least - slack <= ns <= most + slack for ns in seen):
+        others = " and ".join(f"{ns / 1e9:.3g} s" for ns in seen)
+        raise StageError(
+            "clock",
+            f"the clock jumped, or the machine slept: it counted {most / 1e9:.3g} s where others "
+            f"counted {others}: measure again",
+        )
+
+
+def _asked() -> tuple[int, list[int], int]:
+    """The witnesses, between two looks at the clock: on a busy machine reading may take long."""
+    return _clock(), [witness() for witness in _witnesses], _clock()
 
 
 def spin(ns: int) -> None:
@@ -162,7 +201,8 @@ class Stopwatch:
         previous = 0
         floor, cap = Deadline.after(seconds), Deadline.after(seconds * WARM_CAP)
         while True:
-            window = self._for(window_seconds)
+            with _witnessed():
+                window = self._for(window_seconds)
             samples += window
             self._typical_ns = median(window)
             current = sorted(window)[len(window) // 10]
@@ -176,6 +216,10 @@ class Stopwatch:
     def block(self, seconds: float) -> tuple[list[int], list[int]]:
         """The calls that bring the caches back after another process had the CPU, and after them
         the samples of one block, at least one."""
+        with _witnessed():
+            return self._block(seconds)
+
+    def _block(self, seconds: float) -> tuple[list[int], list[int]]:
         # A call that is longer than a block brings its own caches back.
         if self._typical_ns >= seconds * 1e9:
             return [], self._for(seconds)

@@ -23,6 +23,8 @@ Verdict = Literal["VALID", "NOISY", "INVALID"]
 
 #: An interval wider than this share of the median to either side says nothing worth a chart.
 INVALID_HALF_WIDTH = 0.10
+#: What is said of the blocks of one process. (Of another tool's it is said with its name.)
+ALONE = "one process alone: how far fresh ones differ is not known; --processes 5 tells"
 #: Fresh processes of one artifact may differ by this share of their median.
 PROCESS_SPREAD = 0.05
 #: Blocks may differ by this share from their 10th to their 90th percentile, and the second half of
@@ -30,9 +32,16 @@ PROCESS_SPREAD = 0.05
 BLOCK_SPREAD = 0.10
 DRIFT = 0.03
 FEW_BLOCKS = 10
+#: One call may take this share of all the time. One that takes more, and so many times as long as
+#: usual, was stopped, with all that is counted by the second; of a network of long calls each takes
+#: as much.
+STALL = 0.05
+STALL_TIMES = 10
 #: Other processes may use this share of one CPU, and the hypervisor take this share of the time.
 OTHERS = 0.20
 STEAL = 0.01
+#: The quota of a container may stop it for this share of the time.
+QUOTA = 0.01
 #: NVML's reasons, as `bench.gpu` words them, in which the hardware itself cuts the clock to a half
 #: or less.
 HARD = {"hardware slowdown", "hardware slowdown by heat", "external power brake"}
@@ -54,14 +63,17 @@ def judge(
     """The verdict, and a reason for each thing that speaks against VALID. What was `imported` is
     advised nothing that only this tool can do."""
     half_width = stats.relative_half_width(interval_ns)
+    alone = len(measurement.processes) == 1 and not imported
+    loads = [run.load for run in measurement.processes if run.load]
     reasons = [
         *_interval(half_width, how, len(measurement.processes) if imported else None),
+        *([ALONE] if alone else []),
         *_warm_up(measurement),
         *_spread(measurement),
-        *load([run.load for run in measurement.processes if run.load]),
+        *_stall(measurement, how.streams),
+        *load(loads),
     ]
-    gpus = [run.load.gpu for run in measurement.processes if run.load and run.load.gpu]
-    if half_width > INVALID_HALF_WIDTH or any(_unusable(gpus)):
+    if half_width > INVALID_HALF_WIDTH or any(unusable(loads)):
         return "INVALID", reasons
     return ("NOISY" if reasons else "VALID"), reasons
 
@@ -114,6 +126,17 @@ def _spread(measurement: Measurement) -> Iterator[str]:
         )
 
 
+def _stall(measurement: Measurement, streams: int) -> Iterator[str]:
+    samples = stats.pooled([run.blocks_ns for run in measurement.processes])
+    longest = int(samples.max())
+    share = longest * streams / float(samples.sum())
+    if share > STALL and longest > STALL_TIMES * np.median(samples):
+        yield (
+            f"one call took {longest / 1e9:.2g} s, {share:.0%} of all the time: the machine stood "
+            "still, or its clock jumped, and what else went on cannot be told: measure again"
+        )
+
+
 def _range(blocks: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     """The 10th and the 90th percentile of the blocks of all processes, and how far apart they are
     as a share of the median."""
@@ -139,16 +162,18 @@ def _canary_says(known: bool, too: bool) -> str:
 
 def load(loads: Sequence[Load]) -> Iterator[str]:
     """What the operating system saw, and the GPU."""
-    gpus = [load.gpu for load in loads if load.gpu]
-    yield from _unusable(gpus)
-    yield from _doubtful(gpus)
+    yield from unusable(loads)
+    yield from _doubtful([load.gpu for load in loads if load.gpu])
     seconds = sum(load.wall_ns for load in loads) / 1e9
     if not seconds:
         return
+    if any(load.other_cpu_ns is None for load in loads):
+        yield "what other processes did meanwhile cannot be seen on this system"
     others = sum(load.other_cpu_ns or 0 for load in loads) / 1e9 / seconds
     steal = sum(load.steal_ns or 0 for load in loads) / 1e9 / seconds
     switches = sum(load.switches for load in loads) / seconds
     throttled = sum(load.throttled or 0 for load in loads)
+    stopped = sum(load.quota_ns or 0 for load in loads) / 1e9 / seconds
     if others > OTHERS:
         yield f"other processes used {others:.0%} of a CPU meanwhile: stop them (`top` names them)"
     if steal > STEAL:
@@ -156,16 +181,22 @@ def load(loads: Sequence[Load]) -> Iterator[str]:
             f"the hypervisor took {steal:.1%} of the time away (steal): other machines share this "
             "host"
         )
+    if stopped > QUOTA:
+        yield (
+            f"the container's CPU quota stopped it for {min(stopped, 1.0):.0%} of the time: raise "
+            "the quota, or give --threads fewer"
+        )
     if switches > SWITCHES:
         yield f"the process lost its core {switches:.0f} times a second to others"
     if throttled:
         yield f"the CPU slowed down {throttled} times because it was hot: let it cool"
 
 
-def _unusable(loads: Sequence[GpuLoad]) -> Iterator[str]:
-    """What makes a time on a GPU no property of the network."""
-    busy = max((each.others_percent or 0 for each in loads), default=0)
-    hard = {reason for each in loads for reason in each.slowed_by} & HARD
+def unusable(loads: Sequence[Load]) -> Iterator[str]:
+    """What makes a time on a GPU no property of the network, nor a ratio of two."""
+    gpus = [load.gpu for load in loads if load.gpu]
+    busy = max((each.others_percent or 0 for each in gpus), default=0)
+    hard = {reason for each in gpus for reason in each.slowed_by} & HARD
     if busy > GPU_OTHERS:
         yield f"another process used {busy}% of the GPU meanwhile: stop it (`nvidia-smi` names it)"
     if hard:

@@ -409,8 +409,8 @@ def test_an_end_in_the_middle_keeps_what_was_finished_and_leaves_no_child(
     out, err = process.communicate(timeout=30)
     assert "Traceback" not in err
     assert len(Store(str(own_store)).read()) == 1
-    if blow == signal.SIGINT:
-        assert process.returncode == 130
+    if blow != signal.SIGKILL:
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[blow]
         assert [row["target"] for row in json.loads(out)] == ["null-fp32"]
         assert "interrupted" in err
     for _ in range(100):  # a busy machine takes its time to end them

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 
-from bench import comparison
-from bench.records import Load
+from bench import comparison, launch, timing
+from bench.records import GpuLoad, Load
 from bench.store import Store
 from tests.conftest import QUICK, WORKED, write_network
 
@@ -106,7 +107,8 @@ def test_a_side_that_dies_or_hangs_is_unsure_and_no_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 6.0)
-    ran = bench("compare", f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@{target}", "--json")
+    sides = [f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@{target}"]
+    ran = bench("compare", *sides, "--timeout", "6", "--json")
     assert ran.status == 1
     assert ran.json["verdict"] == "UNSURE"
     assert ran.json["ratio"] is None
@@ -246,3 +248,79 @@ def test_another_interpreter_runs_its_side(bench: Any, tiny_onnx: Path, tmp_path
     assert ran.json["b"]["python"] == str(other)
     # Its version was asked for, its side prepared, and each pair had one process of it.
     assert len(mark.read_text().splitlines()) == 2 + ran.json["pairs"]
+
+
+def test_a_stranger_on_the_gpu_leaves_no_answer() -> None:
+    """What it takes, it takes of both sides: their ratio comes nearer to 1."""
+    alone = GpuLoad(1000, None, (1590, 1590), 60, None, (), 0, 0, 0, 0)
+    for seen, words in (
+        (replace(alone, others=1, others_percent=30), "another process used 30% of the GPU"),
+        (replace(alone, slowed_by=("external power brake",)), "halved its clock"),
+    ):
+        load = Load(10**9, 10**9, 0, 0, 0, 0, seen)
+        beside = [replace(pair, loads=(load, load)) for pair in pairs(8, (100,) * 9, (101,) * 9)]
+        found = compared(beside)
+        assert found.verdict == "UNSURE"
+        assert found.clear  # more pairs would not change it
+        (said,) = comparison.reasons(found)
+        assert words in said
+        assert comparison.exit_status(found, fail_slower=True) == 6
+
+
+def test_each_process_has_its_own_time_to_be_ready(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling a slow network takes minutes, of each side."""
+    left: list[float] = []
+    real = launch.Child.answer
+
+    def answer(child: Any, kind: Any, deadline: Any) -> Any:
+        left.append(deadline.left())
+        timing.spin(50_000_000)
+        return real(child, kind, deadline)
+
+    monkeypatch.setattr(launch.Child, "answer", answer)
+    monkeypatch.setattr(comparison, "PATIENCE_SECONDS", 100.0)
+    monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.0)
+    how = ["-t", "null-fp32", "--timeout", "500", "--max-seconds", "1"]
+    bench("compare", tiny_onnx, tiny_onnx, *how)
+    both = left[:6]  # prepared, ready, warm
+    assert min(both) > 499.9
+    assert left[6] < 110
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["compare", "{onnx}", "{onnx}"], ["throughput", "-m", "{onnx}", "--max-batch", "1"]],
+    ids=" ".join,
+)
+def test_a_command_that_says_raise_timeout_has_it(
+    bench: Any, tiny_onnx: Path, command: list[str]
+) -> None:
+    asked = [argument.format(onnx=tiny_onnx) for argument in command]
+    ran = bench(*asked, "-t", "null-fp32", "--timeout", "0.1")
+    assert ran.status == 1
+    assert "the time limit ran out: raise --timeout" in ran.err
+
+
+def test_what_scatters_widely_is_told_when_it_is_certain() -> None:
+    """It is looked for after every pair: nine alike would be one look of 512 by chance."""
+
+    def scattered(n: int, *, slower: bool) -> Any:
+        each = [pairs(1, (100,) * 9, ((104, 130)[i % 2],) * 9)[0] for i in range(n)]
+        if not slower:
+            each = [replace(pair, a_ns=pair.b_ns, b_ns=pair.a_ns) for pair in each]
+        return compared(each, 59.0)
+
+    for slower, verdict in ((True, "SLOWER"), (False, "FASTER")):
+        nine, ten = (scattered(n, slower=slower) for n in (9, 10))
+        assert (nine.looks, nine.verdict, nine.clear) == (verdict, "UNSURE", False)
+        assert not nine.out_of_time
+        (said,) = comparison.reasons(nine)
+        assert f"after 9 pairs it looks {verdict}" in said
+        assert "so that it is not certain (p 0.002, wanted 0.001)" in said
+        assert (ten.verdict, ten.clear) == (verdict, True)
+        assert comparison.reasons(ten) == []
+        assert (ten.p < 0.01) == slower  # a gate corrects for slowdowns alone
+    assert compared(pairs(6, (100,) * 9, (110,) * 9)).clear
+    assert compared(pairs(6, (100,) * 9, (100,) * 9)).verdict == "SAME"

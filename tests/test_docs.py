@@ -162,11 +162,14 @@ def test_the_bounds_of_the_verdict_are_those_that_are_told() -> None:
         ("differ by more than {} | NOISY", verdict.PROCESS_SPREAD),
         ("blocks differ by more than {}", verdict.BLOCK_SPREAD),
         ("than the first by more than {}", verdict.DRIFT),
+        ("one call took more than {} of all the time, and ten times as long", verdict.STALL),
         ("more than {} of one CPU", verdict.OTHERS),
         ("more than {} of the time (steal)", verdict.STEAL),
+        ("quota stopped it for more than {} of the time", verdict.QUOTA),
     ):
         assert words.format(f"{100 * share:g} %") in text
     assert f"more than {verdict.SWITCHES:g} times a second" in text
+    assert verdict.STALL_TIMES == 10
 
 
 def test_the_bounds_of_the_check_are_those_that_are_told() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from bench.errors import UsageError
 from bench.gate import changes, matrix, series
 from bench.records import Accuracy, Recipe
 from bench.store import Store
-from tests.builders import ok, refused
+from tests.builders import invalid, ok, refused
 from tests.conftest import QUICK, WORKED, write_network
 
 if TYPE_CHECKING:
@@ -758,3 +760,90 @@ def test_the_matrix_says_how_int8_is_made(tmp_path: Path) -> None:
         path.write_text(f"{many}{more}\n")
         with refused(UsageError, words):
             matrix.read(path).jobs(tmp_path, Cache(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("factor", "status"), [(1.0, "OK"), (2.0, "REGRESSED")], ids=["same", "slower"]
+)
+def test_what_speaks_against_a_comparison_is_noted_whatever_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, status: str
+) -> None:
+    from bench.comparison import Comparison, Pair
+    from bench.gate import judge
+    from bench.messages import Timed
+    from bench.records import Load
+    from bench.sides import Asked, Side
+    from tests.builders import job
+
+    before = ok()
+    assert before.model is not None
+    built = before.artifacts[-1]
+    side = Side(Asked("a", job()), before.model, Timed(built, built), ())
+    crowded = Load(10**9, 10**9, 10**9, 0, 0, 0)
+    pair = Pair(((1000,),) * 3, ((int(1000 * factor),),) * 3, (crowded, crowded))
+    monkeypatch.setattr(judge.sides, "prepare", lambda *_, **__: side)
+    monkeypatch.setattr(
+        judge.comparison, "compare", lambda a, b, rules, _: Comparison(a, b, rules, [pair] * 12)
+    )
+    terms = judge.Terms(matrix.Matrix(models=(), targets=()), 1, tmp_path, lambda _: None)
+    outcome = judge.Outcome(job())
+    judge._confirm(outcome, before, ok(1), terms)
+    assert outcome.status == status
+    assert "other processes used 100% of a CPU" in outcome.notes[-1]
+
+
+def test_a_night_that_is_terminated_tells_what_it_has(
+    bench: Any,
+    measured: Result,
+    own_store: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As CI does when its time is up; until then nothing stands for JUnit's file."""
+    from bench import pipeline
+
+    make_baseline(bench, own_store, measured)
+    (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
+    junit = folder / "junit.xml"
+    junit.write_text("<testsuite/>")
+
+    def terminated(job: Any, settings: Any) -> Any:
+        assert not junit.exists()
+        if job.target.name == "null-int8":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return replace(measured, job=job)
+
+    monkeypatch.setattr(pipeline, "run", terminated)
+
+    def ours(*_: Any) -> None: ...
+
+    usual = signal.signal(signal.SIGTERM, ours)
+    try:
+        ran = gate(bench, "--junit", junit)
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert ran.status == 143
+    assert [row["status"] for row in ran.json] == ["OK", "SKIPPED"]
+    assert "1 of 2 jobs are stored" in ran.err
+    assert len(ElementTree.parse(junit).getroot()) == 2
+
+
+def test_nights_that_are_invalid_are_no_history(own_store: Path) -> None:
+    """Eight of them, and the change that they would make."""
+    from bench.gate import judge, night
+
+    store = Store(str(own_store))
+    for i in range(17):
+        result = invalid(ok(i)) if i < 8 else ok(i)
+        store.append(replace(result, started_at=f"2026-10-{i + 1:02}T01:00:00.000+00:00"))
+    outcome = judge.Outcome(ok().job)
+    night._read_history(outcome, ok(16), 0.02, store)
+    assert (outcome.notes, outcome.told) == ([], [])
+
+
+def test_the_timeout_of_a_matrix_is_what_its_jobs_may_take(bench: Any, folder: Path) -> None:
+    (folder / "matrix.toml").write_text(MATRIX + "timeout = 0.1\n")
+    ran = bench("gate", "matrix.toml", "--json")
+    assert (ran.status, ran.json[0]["status"]) == (1, "FAILED")
+    assert ran.json[0]["notes"] == ["the time limit ran out: raise `timeout` in the matrix"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import load, timing
+from bench import load, machine, memory, timing
 from bench.load import Watch
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -57,6 +57,7 @@ def test_steal_is_of_the_cpus_it_may_run_on(
 def test_a_system_that_tells_nothing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "_cpu_times", lambda: (None, None))
     monkeypatch.setattr(load, "_throttle_files", tuple)
+    monkeypatch.setattr(load, "_quota_files", tuple)
     watch = Watch()
     with watch:
         pass
@@ -69,3 +70,42 @@ def test_a_watch_counts_a_block_that_raises() -> None:
     with pytest.raises(KeyError), watch:
         raise KeyError
     assert watch.total.wall_ns > 0
+
+
+@linux
+def test_the_peak_of_memory_is_not_that_of_who_started_it() -> None:
+    """`getrusage` begins with the parent's."""
+    held = b"x" * (300 << 20)
+    assert memory.peak_bytes() > len(held)
+    ask = [sys.executable, "-c", "from bench import memory; print(memory.peak_bytes())"]
+    told = subprocess.run(ask, capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(told.stdout) < 200 << 20
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("cpu.max", "usage_usec 9\nthrottled_usec {us}\n"),
+        ("", "nr_throttled 9\nthrottled_time {us}000"),
+    ],
+)
+def test_the_time_that_a_quota_took_is_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, told: str
+) -> None:
+    """Of the cgroups, of the second kind and the first, that have one."""
+    files = {
+        "/sys/fs/cgroup/cpu.max": "50000 100000" if version else "max 100000",
+        "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000",
+        "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+    }
+    monkeypatch.setattr(machine, "_read", lambda path: files.get(str(path), ""))
+    (folder,) = machine.with_quota()
+    assert str(folder) == "/sys/fs/cgroup" + ("" if version else "/cpu")
+    stat = tmp_path / "cpu.stat"
+    monkeypatch.setattr(load, "_quota_files", lambda: (stat,))
+    stat.write_text(told.format(us=1_000_000))
+    watch = Watch()
+    for us in (1_400_000, 1_500_000):
+        with watch:
+            stat.write_text(told.format(us=us))
+    assert watch.total.quota_ns == 500_000_000

@@ -223,3 +223,42 @@ def test_what_computes_tells_cores_apart_by_their_instructions() -> None:
     assert replace(old, flags=old.flags | {"constant_tsc"}).what_computes("cpu") == (
         old.what_computes("cpu")
     )
+
+
+def speeds(files: dict[str, str], name: str, *each: int) -> None:
+    """How fast the kernel says that each CPU is."""
+    for cpu, speed in enumerate(each):
+        files[f"/sys/devices/system/cpu/cpu{cpu}/{name}"] = str(speed)
+
+
+@pytest.mark.parametrize(
+    ("name", "each"),
+    [
+        # Two performance cores of two threads, one of which turbos higher; four efficient ones.
+        (
+            "cpufreq/cpuinfo_max_freq",
+            [5_500_000, 5_500_000, 5_800_000, 5_800_000, *[4_300_000] * 4],
+        ),
+        ("cpu_capacity", [1009, 1009, 1024, 1024, *[640] * 4]),
+        ("cpu_capacity", [640, 640, 640, 640, 1024, 1024, 1009, 1009]),
+    ],
+)
+def test_of_a_hybrid_chip_the_fast_cores_are_used(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, each: list[int]
+) -> None:
+    pinned: list[int] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cpus: pinned.extend(cpus), raising=False)
+    fast = [cpu for cpu, speed in enumerate(each) if speed > 5_000_000 or 1000 < speed < 2000]
+    slow = [cpu for cpu in range(8) if cpu not in fast]
+    topology(
+        files, *(f"{cpu - cpu % 2}-{cpu | 1}" if cpu in fast else str(cpu) for cpu in range(8))
+    )
+    speeds(files, name, *each)
+    allow(monkeypatch, *range(8))
+    assert machine.usable_threads() == 2
+    for threads, on in ((1, fast[2:3]), (2, fast[::2]), (3, [])):
+        pinned.clear()
+        machine.pin(threads)
+        assert pinned == on
+    allow(monkeypatch, *slow)  # who may use no others
+    assert machine.usable_threads() == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import comb, isclose
 from time import process_time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -239,3 +240,23 @@ def test_wilson_of_the_wrong_ones_is_the_mirror(share: tuple[int, int]) -> None:
 )
 def test_wilson_as_published(correct: int, n: int, interval: tuple[float, float]) -> None:
     assert stats.wilson(correct, n) == pytest.approx(interval, abs=0.005)
+
+
+def test_what_doctor_says_that_a_comparison_finds_is_found_in_95_of_100() -> None:
+    """With a change and a margin as large as it says, and as many pairs."""
+    from statistics import NormalDist
+
+    from bench.comparison import Comparison, Pair, Rules
+    from bench.noise import expectations
+
+    n = 24
+    scatter = [0.01 * NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
+    pairs = [Pair(((10**9,),), ((round(1e9 * np.exp(x)),),), ()) for x in scatter]
+    side: Any = None
+    told = expectations(Comparison(side, side, Rules(), pairs, seconds=60.0))
+    change = told["comparison_finds_percent"]["60"] / 100
+    rng = np.random.default_rng(0)
+    rules = Rules(margin=change)
+    drawn = np.log(1 + change) + np.std(scatter, ddof=1) * rng.standard_normal((1000, n))
+    said = [rules.call(stats.signed_rank_interval(ratios.tolist())) for ratios in drawn]
+    assert said.count("SLOWER") / len(said) == pytest.approx(0.95, abs=0.025)

@@ -437,3 +437,21 @@ def test_many_open_a_new_store_at_once(tmp_path: Path) -> None:
         return in_threads(4, lambda _: Store(str(where)))
 
     assert [troubles(tmp_path / f"{turn}.db") for turn in range(15)] == [[]] * 15
+
+
+def test_a_long_series_is_not_read_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand nights with all their samples would fill the memory of a small machine."""
+    for i in range(40):
+        store.append(ok(i))
+    read: list[str] = []
+    decode = store._decode
+
+    def noted(name: str, blob: bytes) -> Result:
+        read.append(name)
+        return decode(name, blob)
+
+    monkeypatch.setattr(store, "_decode", noted)
+    walk = store.walk(newest=38)
+    assert (next(walk), len(read)) == (ok(2), 1)
+    store.append(ok(40))  # nobody waits meanwhile
+    assert [next(walk), *walk] == [ok(i) for i in range(3, 40)]

@@ -137,6 +137,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, step_ms: int) -> timing.Stopwatch:
     """A stopwatch whose clock moves by its steps alone."""
     now = 0
     monkeypatch.setattr(timing, "_clock", lambda: now)
+    monkeypatch.setattr(timing, "_witnesses", (lambda: now,))
 
     def sample() -> int:
         nonlocal now
@@ -370,3 +371,37 @@ def test_a_stream_that_fails_is_not_waited_for() -> None:
 
     with refused(StageError, "the device is gone"):
         streams(Fake(), Failing()).block(0.01)
+
+
+def jumps(monkeypatch: pytest.MonkeyPatch, *clocks: str) -> timing.Stopwatch:
+    """A stopwatch in whose fourth step these clocks ("measuring", "date", "boot") jump by 40 s."""
+    session = Fake(step_us=100)
+
+    def jumping(read: Callable[[], int]) -> Callable[[], int]:
+        return lambda: read() + (40_000 * MS if len(session.calls) >= 8 else 0)
+
+    date, boot = timing._witnesses
+    witnesses = [
+        jumping(read) if name in clocks else read for name, read in (("date", date), ("boot", boot))
+    ]
+    monkeypatch.setattr(timing, "_witnesses", tuple(witnesses))
+    if "measuring" in clocks:
+        monkeypatch.setattr(timing, "_clock", jumping(timing._clock))
+    return timing.Stopwatch(session, POOL, "device")
+
+
+@pytest.mark.parametrize("clocks", [["measuring"], ["date", "boot"]])
+def test_a_clock_that_jumps_or_sleeps_is_no_number(
+    monkeypatch: pytest.MonkeyPatch, clocks: list[str]
+) -> None:
+    with refused(StageError, "the clock jumped, or the machine slept"):
+        jumps(monkeypatch, *clocks).block(0.002)
+
+
+@pytest.mark.parametrize("clock", ["date", "boot"])
+def test_another_clock_that_jumps_alone_is_its_own_affair(
+    monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """The date is set while it is measured."""
+    _, block = jumps(monkeypatch, clock).block(0.002)
+    assert max(block) < 40_000 * MS

@@ -39,6 +39,7 @@ def test_nothing_speaks_against_a_calm_measurement() -> None:
         ({"steal_ns": 5 * 10**7}, "steal"),
         ({"switches": 1000}, "lost its core"),
         ({"throttled": 1}, "hot"),
+        ({"quota_ns": 5 * 10**8}, "CPU quota stopped it for 50% of the time"),
     ],
 )
 def test_what_the_machine_did_is_noisy(load: dict[str, int], word: str) -> None:
@@ -47,9 +48,22 @@ def test_what_the_machine_did_is_noisy(load: dict[str, int], word: str) -> None:
     assert [word in reason for reason in reasons] == [True]
 
 
-def test_what_the_system_does_not_tell_is_no_reason() -> None:
-    unknown = {"other_cpu_ns": None, "steal_ns": None, "throttled": None}
+def test_what_the_system_does_not_tell_of_itself_is_no_reason() -> None:
+    unknown = {"steal_ns": None, "throttled": None, "quota_ns": None}
     assert judged(loaded(**unknown)) == ("VALID", [])
+
+
+def test_a_machine_whose_other_processes_cannot_be_seen_is_never_beyond_doubt() -> None:
+    verdict, reasons = judged(loaded(other_cpu_ns=None))
+    assert verdict == "NOISY"
+    assert reasons == ["what other processes did meanwhile cannot be seen on this system"]
+
+
+def test_one_process_says_nothing_of_others() -> None:
+    calm = loaded()
+    verdict, reasons = judged(replace(calm, processes=calm.processes[:1]))
+    assert verdict == "NOISY"
+    assert [reason for reason in reasons if "how far fresh ones differ is not known" in reason]
 
 
 def test_an_interval_that_was_not_reached_is_noisy_and_a_wide_one_invalid() -> None:
@@ -97,3 +111,24 @@ def test_a_drift_is_told(canary: bool, word: str) -> None:
     assert verdict == "NOISY"
     assert "drifted by +" in reasons[0]
     assert word in reasons[0]
+
+
+def with_a_call_of(seconds: float) -> Measurement:
+    """A calm measurement, one of whose calls took so long."""
+    calm = loaded()
+    first, *others = calm.processes
+    block, *blocks = first.blocks_ns
+    stalled = ((*block[:-1], int(seconds * 1e9)), *blocks)
+    load = replace(QUIET, wall_ns=QUIET.wall_ns + int(seconds * 1e9), other_cpu_ns=10**9)
+    return replace(calm, processes=(replace(first, blocks_ns=stalled, load=load), *others))
+
+
+def test_a_call_that_took_most_of_the_time_is_told() -> None:
+    """As where the one counter jumps that all clocks count on: by such a time others' load is
+    nothing."""
+    verdict, reasons = judged(with_a_call_of(40.0))
+    assert verdict == "NOISY"
+    assert [reason for reason in reasons if "one call took 40 s, 94% of all the time" in reason]
+    # Slow calls that are as usual are none.
+    slow = measurement(processes=4, **{**CALM, "centre_ns": 5e8, "samples": 1, "blocks": 2})
+    assert judged(slow) == ("VALID", [])

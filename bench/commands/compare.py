@@ -42,11 +42,21 @@ def compare(
     max_seconds: Annotated[
         float,
         typer.Option(
-            min=1, metavar="SECONDS", help="Give up after this long: the answer is UNSURE."
+            min=1,
+            metavar="SECONDS",
+            help="Give up after this long: the answer is UNSURE.",
         ),
     ] = 60.0,
     batch: BatchOption = 1,
     threads: ThreadsOption = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="Building a side may take this long, and a process to be ready.",
+        ),
+    ] = 1800.0,
     option: KeyValueOption = None,
     python_a: Annotated[
         str | None,
@@ -74,9 +84,9 @@ def compare(
 
     if not 0 < margin < 1:
         raise UsageError(f"--margin must be between 0 and 1 (0.02 is 2 %), not {margin}")
-    require_finite(max_seconds=max_seconds)
+    require_finite(max_seconds=max_seconds, timeout=timeout)
     results, cache = open_store(store), open_cache()
-    procedure = replace(comparison.PROCEDURE, batch=batch, threads=threads)
+    procedure = replace(comparison.PROCEDURE, batch=batch, threads=threads, timeout_seconds=timeout)
     asked = [
         replace(
             sides.parse(
@@ -93,8 +103,10 @@ def compare(
         for text, python in ((a, python_a), (b, python_b))
     ]
     asked = list(sides.same_conditions(*asked))
-    deadline = Deadline.after(procedure.timeout_seconds)
-    prepared = [sides.prepare(side, cache.root, deadline, anyway=anyway) for side in asked]
+    prepared = [
+        sides.prepare(side, cache.root, Deadline.after(timeout, "raise --timeout"), anyway=anyway)
+        for side in asked
+    ]
     rules = comparison.Rules(margin, max_seconds, seed=seed)
     live = progress.Pairs(max_seconds)
     try:

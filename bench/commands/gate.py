@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -114,9 +115,10 @@ def gate(
     opened = open_store(store)
     wanted = against is not None and not (allow_missing and against not in opened.baselines())
     before = opened.baseline(against or "") if wanted else []
-    measuring = open_campaign(opened, progress.Progress(len(jobs)))
+    measuring = open_campaign(opened, progress.Progress(len(jobs)), if_late=judge.IF_LATE)
     pairs = progress.Pairs(given.confirm_seconds)
     outcomes: list[judge.Outcome] = []
+    _remove(junit)
     interrupted, failed = False, None
     try:
         night.run(given, jobs, before, measuring, outcomes, pairs.show)
@@ -150,13 +152,24 @@ def gate(
 
 
 def _require_writable(path: Path | None) -> None:
-    """Raise UsageError now, rather than after the night."""
+    """Raise UsageError now, rather than after the night; an empty file is no JUnit XML, so none is
+    left."""
     if path is None:
         return
     try:
+        was_there = path.exists()
         path.open("a").close()
+        if not was_there:
+            path.unlink()
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _remove(path: Path | None) -> None:
+    """What another night left must not be taken for this one's, should this one be killed."""
+    if path is not None and path.is_file():
+        with suppress(OSError):
+            path.unlink()
 
 
 def _write(path: Path | None, text: str, mode: str) -> bool:

@@ -18,6 +18,7 @@ from bench.commands.common import (
     StoreOption,
     TargetOption,
     ThreadsOption,
+    TimeoutOption,
     WeightsOption,
     open_cache,
     open_campaign,
@@ -42,6 +43,7 @@ def throughput(
     processes: ProcessesOption = 3,
     min_seconds: MinSecondsOption = 1.0,
     max_seconds: MaxSecondsOption = 3.0,
+    timeout: TimeoutOption = 1800.0,
     option: KeyValueOption = None,
     anyway: AnywayOption = False,
     store: StoreOption = None,
@@ -54,11 +56,15 @@ def throughput(
 
     if max_latency is not None and not 0 < max_latency < float("inf"):
         raise UsageError(f"--max-latency must be a number of milliseconds, not {max_latency}")
-    require_finite(min_seconds=min_seconds, max_seconds=max_seconds)
+    require_finite(min_seconds=min_seconds, max_seconds=max_seconds, timeout=timeout)
     chosen = targets.select(target, runner_options(option or []))
     models = catalog.resolve(model, open_cache())
     how = Procedure(
-        threads=threads, processes=processes, min_seconds=min_seconds, max_seconds=max_seconds
+        threads=threads,
+        processes=processes,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        timeout_seconds=timeout,
     )
     jobs = [Job(each, on, weights, how) for each in models for on in chosen]
     trying = open_campaign(open_store(store), progress.Progress(), anyway=anyway)

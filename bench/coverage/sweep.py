@@ -115,7 +115,7 @@ class Sweep:
     def _try(self, asked: Attempt, request: Request) -> Attempt:
         """Have a fresh child do it, and write down what came of it."""
         self.plan.on_start(asked)
-        deadline = Deadline.after(self.plan.timeout_seconds)
+        deadline = Deadline.after(self.plan.timeout_seconds, "raise --timeout")
         answer: type[Exported | Prepared] = Exported if isinstance(request, Export) else Prepared
         watch = Watch()
         used: str | None = None

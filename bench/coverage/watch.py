@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from bench import memory
 from bench.timing import stopclock
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Watch:
     def _look(self) -> None:
         high, resident = 0, 0
         for pid in _session(self._session):
-            sizes = _sizes(pid)
+            sizes = memory.sizes(pid)
             resident += sizes.get("VmRSS", 0)
             if pid == self._session:
                 high = sizes.get("VmHWM", 0)
@@ -94,13 +95,3 @@ def _session(leader: int) -> list[int]:
                     if int(fields[3]) == leader:
                         found.append(int(entry.name))
     return found
-
-
-def _sizes(pid: int) -> dict[str, int]:
-    """VmRSS and VmHWM of a process in bytes, empty when it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return {}
-    pairs = (line.split() for line in lines if line.startswith(("VmRSS:", "VmHWM:")))
-    return {words[0].rstrip(":"): int(words[1]) << 10 for words in pairs}

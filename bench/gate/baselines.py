@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.gate import series
-from bench.public import result_id, to_public
+from bench.public import result_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,4 @@ def _bad(result: Result) -> str | None:
 
 def _invalid(result: Result) -> str | None:
     """Why the number of a result is none; None when it is one."""
-    try:
-        return "is INVALID" if to_public(result)["verdict"] == "INVALID" else None
-    except ValueError:  # a record of no processes, which an import may bring
-        return "holds no measurement"
+    return "is INVALID" if series.is_invalid(result) else None

@@ -7,7 +7,7 @@ with the baseline's own cached artifact, and only what that confirms is an alarm
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp, log
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,8 @@ FALSE_DISCOVERIES = 0.01
 #: A comparison looks at its p after every pair, so p has to be that much smaller than if it looked
 #: once: ten looks, all independent, would be this many (they are not, and there may be more).
 LOOKS = 10
+#: What a person can do when a job of a night takes longer than it may.
+IF_LATE = "raise `timeout` in the matrix"
 
 
 @dataclass
@@ -159,13 +161,23 @@ def _judge_accuracy(outcome: Outcome, before: Result, after: Result, matrix: Mat
 def _confirm(outcome: Outcome, before: Result, after: Result, terms: Terms) -> None:
     """Compare the baseline's artifact with tonight's: only that can make it a regression."""
     looked = f"at first sight {100 * ((outcome.ratio or 1) - 1):+.1f} %"
-    cache, deadline = terms.cache, Deadline.after(after.job.procedure.timeout_seconds)
-    procedure = comparison.PROCEDURE
-    margin, seconds = terms.matrix.margin, terms.matrix.confirm_seconds
-    rules = comparison.Rules(margin, seconds, max_p=FALSE_DISCOVERIES / (LOOKS * terms.jobs))
+    timeout = terms.matrix.timeout
+    procedure = replace(comparison.PROCEDURE, timeout_seconds=timeout)
+    rules = comparison.Rules(
+        terms.matrix.margin,
+        terms.matrix.confirm_seconds,
+        max_p=FALSE_DISCOVERIES / (LOOKS * terms.jobs),
+        if_unsure="raise confirm_seconds in the matrix",
+        if_late=f"{IF_LATE}, unless it hangs",
+    )
     try:
         a, b = (
-            sides.prepare(sides.recorded(result, procedure), cache, deadline, anyway=True)
+            sides.prepare(
+                sides.recorded(result, procedure),
+                terms.cache,
+                Deadline.after(timeout, IF_LATE),
+                anyway=True,
+            )
             for result in (before, after)
         )
         found = comparison.compare(a, b, rules, terms.on_pair)
@@ -175,17 +187,19 @@ def _confirm(outcome: Outcome, before: Result, after: Result, terms: Terms) -> N
         return
     outcome.comparison = comparison.to_public(found)
     outcome.ratio = outcome.comparison["ratio"]
+    reasons = comparison.reasons(found)
     if found.failure or found.verdict == "UNSURE":
         outcome.status = "UNCONFIRMED"
-        reason = "; ".join(comparison.reasons(found))
-        outcome.notes.append(f"{looked}, and could not be confirmed: {reason}")
-    elif found.verdict == "SLOWER":
+        outcome.notes.append(f"{looked}, and could not be confirmed: {'; '.join(reasons)}")
+        return
+    if found.verdict == "SLOWER":
         outcome.status, outcome.p = "REGRESSED", found.p
     else:
         outcome.status = "OK"
         outcome.notes.append(f"{looked}; the comparison says {found.verdict}")
         if found.contradicted and found.verdict_of_medians == "SLOWER":
-            outcome.doubts += comparison.reasons(found)[:1]
+            outcome.doubts.append(reasons.pop(0))
+    outcome.notes += [f"of the comparison: {reason}" for reason in reasons]
 
 
 def correct(outcomes: Sequence[Outcome]) -> None:

@@ -6,6 +6,8 @@
     accuracy_drop = 1.0       # the largest fall of accuracy that is let through, in points
     budget_minutes = 60       # no further job is started after so long
     confirm_seconds = 120     # that one comparison may take
+    timeout = 1800            # seconds that one job may take in all; in a comparison, each side to
+                              # be built, and each process to be ready
 
 and, as in `bench run`: weights, data, limit, calib, calibration (a text, a number or a list of
 them), max_drop, strict, batch, threads, processes, min_seconds, max_seconds, and a table `options`
@@ -48,6 +50,7 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     accuracy_drop: float = 1.0
     budget_minutes: float = 60.0
     confirm_seconds: float = 120.0
+    timeout: float = _DEFAULT.timeout_seconds
     weights: str = "pretrained"
     data: str | None = None
     limit: int | None = None
@@ -70,6 +73,7 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             processes=self.processes,
             min_seconds=self.min_seconds,
             max_seconds=self.max_seconds,
+            timeout_seconds=self.timeout,
         )
         asked = self.recipes()
         images = jobs.images(
@@ -134,8 +138,8 @@ def read(path: Path) -> Matrix:
                 raise UsageError(
                     f"the matrix {path}: `{name}` has a name that is too long: {text[:40]}..."
                 )
-    positive = ("budget_minutes", "confirm_seconds", "batch", "processes", "min_seconds")
-    for name in (*positive, "max_seconds"):
+    positive = ("budget_minutes", "confirm_seconds", "timeout", "batch", "processes")
+    for name in (*positive, "min_seconds", "max_seconds"):
         if not 0 < getattr(matrix, name) < _MOST:
             raise UsageError(
                 f"the matrix {path}: {name} has to be a number above 0 and below {_MOST:g}"

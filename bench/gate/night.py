@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.records import Job, Result
     from bench.store import Store
 
-#: Results of a model and target that are read for their history: each has all its samples.
+#: Results of a model and target that are read for their history.
 HISTORY = 1000
 #: By how many nights the place of a change may move when there are more nights to tell it from.
 NIGHTS_APART = 2
@@ -93,29 +93,28 @@ def _read_history(outcome: Outcome, result: Result, margin: float, store: Store)
     asked = series.key(result.job)
     model, target = result.job.model, result.job.target.name
     which = {"file": Path(model).name} if is_file(model) else {"models": [model]}
-    alike = [
-        each
-        for each in store.read(targets=[target], newest=HISTORY, **which)
+    canary = result.measurement.canary if result.measurement else None
+    # Of each night no more than this is kept: all samples of a long series are gigabytes.
+    nights = [
+        (result_id(each), each.started_at[:10], series.log_latency(each, canary))
+        for each in store.walk(targets=[target], newest=HISTORY, **which)
         if each.measurement
         and not each.provenance
+        and each.measurement.canary == canary
         and series.key(each.job) == asked
         and not series.changed(each, result)
+        and not series.is_invalid(each)
     ]
-    canary = result.measurement.canary if result.measurement else None
-    alike = [each for each in alike if each.measurement and each.measurement.canary == canary]
-    ids = [result_id(each) for each in alike]
-    values = [series.log_latency(each, canary) for each in alike]
+    ids = [name for name, _, _ in nights]
     name = hashlib.sha256(f"{asked} {series.stack(result)} {canary}".encode()).hexdigest()
     told = store.reported(name)
-    for change in changes.find(values, log(1 + margin)):
+    for change in changes.find([value for _, _, value in nights], log(1 + margin)):
         # The place of a change is known to a night or two; it is the same one.
         near = ids[max(0, change.index - NIGHTS_APART) : change.index + NIGHTS_APART + 1]
         if told.isdisjoint(near):
-            date, percent = alike[change.index].started_at[:10], 100 * (exp(change.shift) - 1)
-            outcome.notes.append(
-                f"since {date} (result {ids[change.index]}) it takes {percent:+.1f} %"
-            )
-            outcome.told.append((name, ids[change.index]))
+            (first, date, _), percent = nights[change.index], 100 * (exp(change.shift) - 1)
+            outcome.notes.append(f"since {date} (result {first}) it takes {percent:+.1f} %")
+            outcome.told.append((name, first))
 
 
 def remember(outcomes: Iterable[Outcome], store: Store) -> None:

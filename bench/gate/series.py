@@ -17,6 +17,7 @@ from bench import plugins, stats
 from bench.errors import UsageError
 from bench.modelref import is_file
 from bench.public import canary_ratio
+from bench.verdict import judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +74,17 @@ def same_network(before: Result, after: Result) -> bool:
     """Whether two results can be of one network, as far as one sees from outside."""
     a, b = before.model, after.model
     return not a or not b or (a.task, a.inputs, a.labels) == (b.task, b.inputs, b.labels)
+
+
+def is_invalid(result: Result) -> bool:
+    """Whether the number of a measured result is none; that of a record of no processes, which an
+    import may bring, is none either."""
+    assert result.measurement is not None
+    blocks = [run.blocks_ns for run in result.measurement.processes]
+    if not blocks:
+        return True
+    verdict, _ = judge(result.measurement, stats.median_interval(blocks), result.job.procedure)
+    return verdict == "INVALID"
 
 
 def log_latency(result: Result, canary: str | None) -> float:

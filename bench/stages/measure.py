@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench import canary, gpu, plugins, targets, timing
+from bench import canary, gpu, memory, plugins, targets, timing
 from bench.cache import require_intact
 from bench.environment import environment
 from bench.errors import BenchError
@@ -57,7 +55,7 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
         stopwatch = timing.Streams(stopwatches) if several else stopwatches[0]
         first = stopwatch.sample()
         warmup, stable = stopwatch.warm_up(how.warmup_seconds)
-        peak_rss_bytes = _peak_rss_bytes()  # the network's own: the canary comes after
+        peak_rss_bytes = memory.peak_bytes()  # the network's own: the canary comes after
         beside = _open_canary(request, runner, opened, threads)
         # All that takes a while comes before `Warmed`: after it another process is at work.
         flags = dict(sessions[0].flags())
@@ -109,8 +107,3 @@ def _open_canary(
     stopwatch = timing.Stopwatch(session, read_pool(request.canary.pool, 1), "device")
     stopwatch.block(canary.BLOCK_SECONDS)
     return stopwatch
-
-
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # KiB everywhere but on macOS
