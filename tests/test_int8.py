@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +15,12 @@ from bench import check, plugins, targets
 from bench.agreement import cosine_similarity
 from bench.cache import artifact
 from bench.calibration import Calibration
+from bench.errors import StageError
 from bench.machine import observe
 from exporters.onnx_file import OnnxFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 RNG = np.random.default_rng(0)
 INT8 = ["cpu-ort-int8", "cpu-openvino-int8"]
@@ -133,3 +135,65 @@ def test_the_mean_of_what_int8_computes_is_right(opset: int, tmp_path: Path) -> 
     path = written(tmp_path / "net.onnx", nodes, weights, [1, 3, 16, 16], opset)
     wanted, found = (np.mean(each) for each in in_both(path, "cpu-ort-int8", tmp_path))
     assert abs(found - wanted) < 0.02 * wanted  # without them, 0.3
+
+
+def plain(path: Path) -> Path:
+    """Two convolutions."""
+    nodes = [
+        helper.make_node("Conv", ["input", "w1", "b1"], ["a"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("Conv", ["b", "w2", "b2"], ["output"], "second"),
+    ]
+    weights = {"w1": normal(8, 3, 3, 3), "b1": normal(8), "w2": normal(4, 8, 1, 1), "b2": normal(4)}
+    return written(path, nodes, weights, [1, 3, 8, 8])
+
+
+@pytest.mark.parametrize("target", INT8)
+def test_too_little_memory_is_no_fault_of_the_network(target: str, tmp_path: Path) -> None:
+    [where] = targets.select([target])
+    runner: Any = plugins.runner(where.runner)
+    source = artifact(plain(tmp_path / "net.onnx"), form="onnx", made_by="test", build_s=0.0)
+
+    class TooLarge:
+        source, n, fingerprint, keep, method = "none", 1, "0", (), runner.methods[0]
+
+        def feeds(self) -> Any:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        runner.build(source, where, TooLarge(), tmp_path)
+    with pytest.raises(MemoryError):
+        runner.rank(source, where, TooLarge())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("target", ["cpu-ort-int8", "cpu-openvino-fp32"])
+def test_a_full_disk_is_no_fault_of_the_network(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, to = plain(tmp_path / "net.onnx"), tmp_path / "to"
+    to.mkdir()
+    for name in ("model.onnx", "model.bin"):
+        (to / name).symlink_to("/dev/full")
+    if "openvino" in target:  # which does not say why it cannot write
+        with pytest.raises(StageError, match=r"OpenVINO cannot write .*model.xml: .*quota"):
+            in_both(source, target, to)
+        usage = shutil.disk_usage(to)._replace(free=4096)
+        monkeypatch.setattr("bench.paths.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match="No space left on device"):
+        in_both(source, target, to)
+
+
+def test_a_file_that_a_full_disk_cut_off_is_no_fault_of_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime writes what fits, and says nothing."""
+
+    def cut_off(_: Any, prepared: Path, **__: Any) -> None:
+        usage = shutil.disk_usage(prepared.parent)._replace(free=0)
+        monkeypatch.setattr("bench.paths.shutil.disk_usage", lambda _: usage)
+        prepared.write_bytes(b"\x08")
+
+    monkeypatch.setattr("onnxruntime.quantization.shape_inference.quant_pre_process", cut_off)
+    with pytest.raises(OSError, match="No space left on device"):
+        in_both(plain(tmp_path / "net.onnx"), "cpu-ort-int8", tmp_path)

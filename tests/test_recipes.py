@@ -17,7 +17,7 @@ from bench.cache import artifact
 from bench.errors import UsageError
 from bench.messages import Prepare, Quantized
 from bench.public import to_public
-from bench.records import Accuracy, Artifact, Data, Job, Recipe, Target, Trial
+from bench.records import Accuracy, Artifact, Data, Failure, Job, Recipe, Target, Trial
 from bench.stages.evaluate import evaluate
 from bench.stages.prepare import prepare
 from bench.teller import Teller
@@ -288,3 +288,9 @@ def test_what_is_compiled_tells_how_it_was_calibrated(
     assert row["artifacts"][-1]["format"] == "engine"
     assert row["calibration"]["recipe"] == "minmax:8:2"
     assert row["calibration"]["kept"] == list(result.tried[-1].kept)
+
+
+@pytest.mark.parametrize("kind", ["timeout", "oom", "disk-full", "not-written"])
+def test_what_the_machine_lacks_ends_a_search(kind: str) -> None:
+    assert remedies.goes_on(Failure("build", "not-quantizable", "it cannot be done"))
+    assert not remedies.goes_on(Failure("build", kind, "no more of it"))
