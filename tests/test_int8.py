@@ -18,6 +18,7 @@ from bench.calibration import Calibration
 from bench.errors import StageError
 from bench.machine import observe
 from exporters.onnx_file import OnnxFile
+from runners import trt_bias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,3 +198,55 @@ def test_a_file_that_a_full_disk_cut_off_is_no_fault_of_the_network(
     monkeypatch.setattr("onnxruntime.quantization.shape_inference.quant_pre_process", cut_off)
     with pytest.raises(OSError, match="No space left on device"):
         in_both(plain(tmp_path / "net.onnx"), "cpu-ort-int8", tmp_path)
+
+
+def test_biases_are_corrected_wherever_they_come_from(tmp_path: Path) -> None:
+    """As TensorRT is given Q/DQ: weights rounded in the graph, biases as they are in the file."""
+    many, rng = 16, np.random.default_rng(1)
+    image = rng.uniform(0, 1, (1, many, 8, 8)).astype(np.float32)
+    kinds = ["initializer", "identity", "constant", "none", "computed"]
+    bias = {kind: rng.normal(0, 5, 4).astype(np.float32) for kind in (*kinds, "more")}
+    weights = {"step": np.full(4, 0.2, np.float32), "zero": np.zeros(4, np.int8)}
+    weights |= {f"w {kind}": normal(4, many, 1, 1) for kind in kinds}
+    weights |= {"b initializer": bias["initializer"], "same": bias["identity"]}
+    weights |= {"some": bias["computed"], "more": bias["more"]}
+    given = numpy_helper.from_array(bias["constant"])
+    biases = [
+        helper.make_node("Identity", ["same"], ["b identity"]),
+        helper.make_node("Constant", [], ["b constant"], value=given),
+        helper.make_node("Add", ["some", "more"], ["b computed"]),
+    ]
+    convolutions, rounding, rounded = [], [], []
+    for kind in kinds:
+        name = [] if kind == "none" else [f"b {kind}"]
+        scale = ["step", "zero"]
+        q = helper.make_node("QuantizeLinear", [f"w {kind}", *scale], [f"q {kind}"], axis=0)
+        d = helper.make_node("DequantizeLinear", [f"q {kind}", *scale], [f"d {kind}"], axis=0)
+        rounding += [q, d]
+        for weight, those in (("w", convolutions), ("d", rounded)):
+            reads = ["input", f"{weight} {kind}", *name]
+            those.append(helper.make_node("Conv", reads, [f"y {kind}"], f"conv {kind}"))
+    together = helper.make_node("Concat", [f"y {kind}" for kind in kinds], ["output"], axis=1)
+    whole = [*biases, *convolutions, together]
+    source = written(tmp_path / "net.onnx", whole, weights, image.shape)
+    quantized = written(
+        tmp_path / "qdq.onnx", [*biases, *rounding, *rounded, together], weights, image.shape
+    )
+
+    class OneImage:
+        def feeds(self) -> Any:
+            return iter([{"input": image}])
+
+    def means(path: Path) -> Any:
+        made = artifact(path, form="onnx", made_by="test", build_s=0.0)
+        with check.reference(made) as [session]:
+            [answer] = check.outputs(session, {"input": image})
+        return answer.mean(axis=(0, 2, 3)).reshape(len(kinds), 4)
+
+    wanted, before = means(source), means(quantized)
+    assert np.abs(before - wanted).min() > 1e-3
+    calibration: Any = OneImage()
+    assert trt_bias.correct(source, quantized, calibration) == 4
+    found = means(quantized)
+    assert found[:4] == pytest.approx(wanted[:4], abs=1e-4)
+    assert found[4] == pytest.approx(before[4], abs=1e-6), "a bias that is computed stays"
