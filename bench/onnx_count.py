@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ def count(model: onnx.ModelProto) -> Count:
     with suppress(Exception):  # too odd a graph for inference may still say its shapes itself
         model = shape_inference.infer_shapes(model, data_prop=True)
     found = Count()
-    _walk(model.graph, {}, found)
+    _walk(model.graph, {}, frozenset(), found)
     found.macs //= batch
     found.activations //= batch
     return found
@@ -117,9 +118,10 @@ def _evaluated(expression: str, known: dict[str, int]) -> int | None:
         return None
 
 
-def _walk(graph: onnx.GraphProto, outer: Shapes, found: Count) -> None:
-    """Add what a graph and the graphs inside of it cost."""
-    shapes = dict(outer)
+def _walk(graph: onnx.GraphProto, outer: Shapes, around: frozenset[str], found: Count) -> None:
+    """Add what a graph and the graphs inside of it cost. `outer` and `around` are the shapes and
+    the weights of the graphs that it is inside of."""
+    shapes, weights = dict(outer), around | _weights(graph)
     for value in (*graph.input, *graph.value_info, *graph.output):
         sizes = shape(value)
         known = tuple(size for size in sizes if size is not None)
@@ -131,11 +133,16 @@ def _walk(graph: onnx.GraphProto, outer: Shapes, found: Count) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 inside = Count()
-                _walk(attribute.g, shapes, inside)
+                _walk(attribute.g, shapes, weights, inside)
                 # How often a branch or a loop runs is not in the graph.
                 if inside.activations or inside.left_out:
                     found.left_out[node.op_type] += 1
-        if node.op_type in _UNCOUNTED:
+        if node.domain not in _OWN:
+            # ONNX Runtime's optimizer writes FusedConv, FusedMatMul and MultiHeadAttention.
+            works = _WORKS.search(node.op_type) or not weights.isdisjoint(node.input)
+            if works and node.op_type not in _REWRITES:
+                found.left_out[node.op_type] += 1
+        elif node.op_type in _UNCOUNTED:
             found.left_out[node.op_type] += 1
         elif node.op_type in _COUNTED:
             try:
@@ -147,6 +154,14 @@ def _walk(graph: onnx.GraphProto, outer: Shapes, found: Count) -> None:
             else:
                 found.macs += macs
                 found.activations += activations
+
+
+def _weights(graph: onnx.GraphProto) -> set[str]:
+    """Names of the constants that may be multiplied as a matrix: those of two axes and more."""
+    given = [(tensor.name, tensor) for tensor in graph.initializer]
+    for node in graph.node:
+        given += [(node.output[0], each.t) for each in node.attribute if node.op_type == "Constant"]
+    return {name for name, tensor in given if len(tensor.dims) > 1}
 
 
 def _conv(node: onnx.NodeProto, shapes: Shapes) -> int:
@@ -209,6 +224,12 @@ def _flag(node: onnx.NodeProto, name: str) -> bool:
     return any(attribute.name == name and attribute.i for attribute in node.attribute)
 
 
+#: How ONNX names its own operators' domain.
+_OWN = {"", "ai.onnx"}
+#: What somebody's own operators that multiply are called; and those that do not, though they read
+#: weights.
+_WORKS = re.compile(r"Attention|Conv(?!ert)|Gemm|MatMul")
+_REWRITES = {"DequantizeLinear", "QuantizeLinear"}
 #: Ops that multiply and are not counted yet.
 _UNCOUNTED = {
     "Attention",

@@ -177,7 +177,8 @@ def facts(exported: Artifact) -> Facts:
     """Parameters, and what is counted on the graph (`bench.onnx_count`), without its weights.
 
     Parameters are those that the exporter says it found, for it folds norms into weights and writes
-    tables out; else the elements of all floating-point initializers.
+    tables out; else the elements of all initializers that are floating-point, or were before they
+    were quantized, without scales and zero points.
     """
     model = read(Path(exported.path))
     stated = exported.details.get("parameters")
@@ -194,11 +195,32 @@ def facts(exported: Artifact) -> Facts:
     return Facts(params, None, None, least_macs=found.macs, uncounted=said)
 
 
+#: Which inputs of the operators of int8 can be weights and biases; the others are scales and zero
+#: points.
+_LEARNT = {
+    "ConvInteger": (0, 1),
+    "DequantizeLinear": (0,),
+    "MatMulInteger": (0, 1),
+    "QGemm": (0, 3, 6),
+    "QLinearConv": (0, 3, 8),
+    "QLinearMatMul": (0, 3),
+    "QuantizeLinear": (0,),
+}
+
+
 def _elements(model: onnx.ModelProto) -> int:
+    learnt: set[str] = set()
+    scales: set[str] = set()
+    for node in model.graph.node:
+        if (places := _LEARNT.get(node.op_type)) is not None:
+            for i, name in enumerate(node.input):
+                (learnt if i in places else scales).add(name)
     return sum(
         prod(tensor.dims)
         for tensor in model.graph.initializer
-        if tensor.data_type in onnx_count.FLOATS and len(tensor.dims) > 0
+        if len(tensor.dims) > 0
+        and (tensor.data_type in onnx_count.FLOATS or tensor.name in learnt)
+        and tensor.name not in scales
     )
 
 

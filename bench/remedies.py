@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: A recipe that fails at one of these has been tried in vain; any other failure is the job's.
 _STAGES = ("build", "open", "check")
+#: Kinds of failures that are the machine's, whatever the recipe is.
+_OF_THE_MACHINE = ("timeout", "oom", "disk-full", "not-written")
 
 
 def first(recipe: Recipe) -> Recipe:
@@ -45,7 +47,7 @@ def following(tried: Sequence[Trial], made: Quantized) -> Recipe | None:
 
 def goes_on(failure: Failure) -> bool:
     """Whether something else can be tried after a recipe failed so."""
-    return failure.stage in _STAGES and failure.kind != "timeout"
+    return failure.stage in _STAGES and failure.kind not in _OF_THE_MACHINE
 
 
 def resolved(recipe: Recipe, made: Quantized | None) -> Recipe:

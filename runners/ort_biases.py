@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from runners import ort_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,31 +38,27 @@ def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
     model = onnx.load(prepared, load_external_data=False)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     ours = onnx.load(quantized)
+    _part(ours.graph)
     known = {tensor.name: tensor for tensor in ours.graph.initializer}
-    convolutions = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Conv"
-        and len(node.input) == 3
-        and {f"{node.input[1]}_quantized", f"{node.input[2]}_quantized"} <= known.keys()
-    ]
-    ranks = {node.input[0]: len(weights[node.input[1]].dims) for node in convolutions}
+    convolutions = list(_quantized(model, ours))
+    ranks = {node.input[0]: len(weights[node.input[1]].dims) for node, _, _ in convolutions}
     means = dict(_channel_means(model, prepared.parent, ranks, calibration))
-    for node in convolutions:
-        data, weight, bias = node.input
-        whole_weight = numpy_helper.to_array(weights[weight], str(prepared.parent))
-        lost = _rounded_off(whole_weight, known, weight)
+    for node, (weight, weight_step), (bias, bias_step) in convolutions:
+        lost = _rounded_off(
+            numpy_helper.to_array(weights[node.input[1]], str(prepared.parent)),
+            numpy_helper.to_array(known[weight]).astype(np.float64),
+            numpy_helper.to_array(known[weight_step]).astype(np.float64),
+        )
         groups = next((each.i for each in node.attribute if each.name == "group"), 1)
-        inputs = means[data].reshape(groups, -1)
+        inputs = means[node.input[0]].reshape(groups, -1)
         shift = np.concatenate(
             [part @ mean for part, mean in zip(np.split(lost, groups), inputs, strict=True)]
         )
-        step = numpy_helper.to_array(known[f"{bias}_quantized_scale"]).astype(np.float64)
-        whole = numpy_helper.to_array(known[f"{bias}_quantized"]).astype(np.float64)
+        step = numpy_helper.to_array(known[bias_step]).astype(np.float64)
+        whole = numpy_helper.to_array(known[bias]).astype(np.float64)
         limits = np.iinfo(np.int32)
         moved = np.rint(whole + shift / step).clip(limits.min, limits.max).astype(np.int32)
-        tensor = known[f"{bias}_quantized"]
-        tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+        known[bias].CopyFrom(numpy_helper.from_array(moved, bias))
     for beside in quantized.parent.glob(f"{quantized.name}.*"):
         beside.unlink()  # a quarter of the weights fits into the graph again
     # Knowing the shapes of a detector's candidates, ONNX Runtime fuses reshapes into ones that
@@ -71,14 +68,46 @@ def correct(prepared: Path, quantized: Path, calibration: Calibration) -> int:
     return len(convolutions)
 
 
+def _part(graph: Any) -> None:
+    """Give each convolution a bias of its own, where several nodes read one: as the head of a
+    detector does, which looks at several levels, and loses something else in each. (The quantizer
+    does so for those alone that it is to quantize.)"""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    made_by = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    for node in list(graph.node):
+        if node.op_type != "Conv" or len(node.input) < 3 or readers[node.input[2]] == 1:
+            continue
+        back = made_by.get(node.input[2])
+        if back is not None and back.op_type == "DequantizeLinear" and back.input[0] in tensors:
+            whole = graph.initializer.add()
+            whole.CopyFrom(tensors[back.input[0]])
+            graph.node.insert(0, back)
+            own = graph.node[0]
+            own.name = own.output[0] = node.input[2] = f"{node.output[0]}_bias"
+            own.input[0] = whole.name = f"{node.output[0]}_bias_quantized"
+
+
+def _quantized(model: Any, ours: Any) -> Iterator[tuple[Any, Sequence[str], Sequence[str]]]:
+    """The convolutions of the model whose weights and biases are quantized in `ours`, each with the
+    names that both have there: of the integers, and of their scale."""
+    before = {node.name: node for node in model.graph.node if node.op_type == "Conv"}
+    held = {tensor.name for tensor in ours.graph.initializer}
+    stored = {
+        node.output[0]: node.input[:2]
+        for node in ours.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in held
+    }
+    for node in ours.graph.node:
+        if node.name in before and len(node.input) == 3 and stored.keys() >= set(node.input[1:]):
+            _, weight, bias = node.input
+            yield before[node.name], stored[weight], stored[bias]
+
+
 def _rounded_off(
-    weight: NDArray[np.float32], known: dict[str, Any], name: str
+    weight: NDArray[np.float32], whole: NDArray[np.float64], step: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """What rounding takes from the weights (out, in, ...), summed over the kernel: (out, in)."""
-    from onnx import numpy_helper
-
-    step = numpy_helper.to_array(known[f"{name}_scale"]).astype(np.float64)
-    whole = numpy_helper.to_array(known[f"{name}_quantized"]).astype(np.float64)
     rounded = whole * step.reshape(-1, *[1] * (weight.ndim - 1))
     difference: NDArray[np.float64] = (weight - rounded).reshape(*weight.shape[:2], -1).sum(axis=2)
     return difference

@@ -11,6 +11,7 @@ from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError, first_line
 from bench.machine import observe
+from bench.paths import require_room
 from runners import ort_biases, ort_inside, ort_ranking
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
             _static(onnx, prepared, ranges, calibration, path)
             corrected = ort_biases.correct(prepared, path, calibration)
+        except (StageError, MemoryError, OSError):
+            raise
         except Exception as error:
+            require_room(to)
             raise _refusal(error) from error
     if not any(node.op_type == "QuantizeLinear" for node in onnx_graph.read(path).graph.node):
         raise StageError("not-quantizable", "ONNX Runtime found nothing in the model to quantize")
@@ -72,13 +76,14 @@ def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
             prepared, ranges = _ready(onnx, calibration, Path(scratch))
             _static(onnx, prepared, ranges, calibration, Path(scratch) / "int8.onnx")
             return ort_ranking.rank(prepared, Path(scratch) / "int8.onnx", calibration)
+        except (StageError, MemoryError, OSError):
+            raise
         except Exception as error:
+            require_room(Path(scratch))
             raise _refusal(error) from error
 
 
 def _refusal(error: Exception) -> StageError:
-    if isinstance(error, StageError):
-        return error
     return StageError(
         "not-quantizable",
         f"ONNX Runtime cannot quantize the model: {type(error).__name__}: {first_line(error)}",

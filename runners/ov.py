@@ -15,6 +15,7 @@ from bench import timing
 from bench.cache import artifact
 from bench.contracts import ACCURACY_AWARE
 from bench.errors import StageError, UsageError
+from bench.paths import require_room
 from bench.records import TensorSpec
 from runners import ov_int8
 from runners.ov_int8 import reason
@@ -75,8 +76,6 @@ class OpenVinoRunner:
 
     def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:
         """ONNX to IR; for int8, quantized on the way, unless it is quantized."""
-        import openvino as ov
-
         from bench import onnx_graph  # here: onnx has no place in a process that measures
         from runners import onnx_precision
 
@@ -98,8 +97,7 @@ class OpenVinoRunner:
                 details = {"nncf": ov_int8.METHODS[calibration.method]}
                 if calibration.method == ACCURACY_AWARE:  # it chooses itself what to keep
                     details["kept"] = "\n".join(ov_int8.in_fp32(model))
-            # The default would halve the weights to fp16: another artifact than was asked for.
-            ov.save_model(model, to / "model.xml", compress_to_fp16=False)
+            _save(model, to / "model.xml")
         return artifact(
             to / "model.xml",
             form="openvino-ir",
@@ -205,6 +203,21 @@ def _name(port: Any) -> str:
     reads it, by which `any_name` may call it."""
     name: str = port.get_node().get_friendly_name()
     return name if name in port.names else port.any_name
+
+
+def _save(model: Any, path: Path) -> None:
+    """Write IR. Raises OSError where the disk is full, and StageError for what else is wrong: what
+    OpenVINO says is "iostream error"."""
+    import openvino as ov
+
+    try:
+        # The default would halve the weights to fp16: another artifact than was asked for.
+        ov.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        require_room(path.parent)
+        raise StageError(
+            "not-written", f"OpenVINO cannot write {path}: {reason(error)}: is a quota reached?"
+        ) from error
 
 
 def _fix_batch(model: Any, batch: int) -> None:

@@ -49,7 +49,7 @@ def quantize(model: Any, calibration: Calibration) -> Any:
         if calibration.method == ACCURACY_AWARE:
             return _accuracy_aware(model, calibration)
         return nncf.quantize(model, _feeds(calibration), **_asked(model, calibration))
-    except StageError:
+    except (StageError, MemoryError, OSError):
         raise
     except Exception as error:  # NNCF's own and OpenVINO's have no common base
         raise StageError(
@@ -69,6 +69,8 @@ def rank(model: Any, calibration: Calibration) -> list[str]:
         plain = nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": False})
         how = _asked(model, calibration)
         int8 = nncf.quantize(model, _feeds(calibration), **how, advanced_parameters=plain)
+    except (StageError, MemoryError, OSError):
+        raise
     except Exception as error:
         raise StageError(
             "not-quantizable", f"NNCF cannot quantize the model: {reason(error)}"

@@ -25,8 +25,8 @@ _IMAGES = 64
 
 def correct(source: Path, quantized: Path, calibration: Calibration) -> int:
     """Add (W - Wq) E[x] to the bias of each quantized convolution, E[x] being the mean of its input
-    in the original network; how many were corrected. The border of the image, where a kernel sees
-    padding, is taken for the inside."""
+    in the original network; how many were corrected. One whose bias is computed stays as it is. The
+    border of the image, where a kernel sees padding, is taken for the inside."""
     import onnx
     from onnx import numpy_helper
 
@@ -38,16 +38,14 @@ def correct(source: Path, quantized: Path, calibration: Calibration) -> int:
     for node in model.graph.node:
         if node.op_type == "Conv" and node.name in reads:
             lost = _rounded_off(node.input[1], made_by, tensors)
-            if lost is not None:
-                found.append((node, lost))
-    means = _channel_means(original, [reads[node.name] for node, _ in found], calibration)
-    for node, lost in found:
+            if lost is not None and (old := _bias(node, made_by, tensors)) is not None:
+                found.append((node, lost, old))
+    means = _channel_means(original, [reads[node.name] for node, *_ in found], calibration)
+    for node, lost, old in found:
         groups = next((each.i for each in node.attribute if each.name == "group"), 1)
         inputs = means[reads[node.name]].reshape(groups, -1)
         parts = zip(np.split(lost, groups), inputs, strict=True)
         shift = np.concatenate([part @ mean for part, mean in parts])
-        bias = tensors.get(node.input[2]) if len(node.input) > 2 else None
-        old = numpy_helper.to_array(bias) if bias else np.zeros(1, _dtype(node, made_by, tensors))
         name = f"{node.name}_corrected_bias"
         new = (old.astype(np.float64) + shift).astype(old.dtype)
         model.graph.initializer.append(numpy_helper.from_array(new, name))
@@ -76,12 +74,22 @@ def _rounded_off(
     return lost
 
 
-def _dtype(node: Any, made_by: dict[str, Any], tensors: dict[str, Any]) -> Any:
-    """The type that a convolution computes in: that of its weights before they were rounded."""
+def _bias(node: Any, made_by: dict[str, Any], tensors: dict[str, Any]) -> Any:
+    """The bias of a quantized convolution, zero in the type that it computes in where it has none;
+    None where it is no constant. (Exporters write one of several equal biases, and let the others
+    be the Identity of it.)"""
     from onnx import numpy_helper
 
-    rounding = made_by[made_by[node.input[1]].input[0]]
-    return numpy_helper.to_array(tensors[rounding.input[0]]).dtype
+    if len(node.input) < 3 or not node.input[2]:
+        rounding = made_by[made_by[node.input[1]].input[0]]
+        return np.zeros(1, numpy_helper.to_array(tensors[rounding.input[0]]).dtype)
+    name, maker = node.input[2], made_by.get(node.input[2])
+    while maker is not None and maker.op_type == "Identity":
+        name, maker = maker.input[0], made_by.get(maker.input[0])
+    found = tensors.get(name)
+    if maker is not None and maker.op_type == "Constant":
+        found = next((each.t for each in maker.attribute if each.name == "value"), None)
+    return None if found is None else numpy_helper.to_array(found)
 
 
 def _channel_means(model: Any, names: list[str], calibration: Calibration) -> dict[str, Any]:

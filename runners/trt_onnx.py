@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bench import timing
 from bench.cache import artifact
 from bench.errors import StageError, Unavailable, first_line
+from bench.paths import require_room
 from runners import ort_ranking, trt_bias, trt_operators
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ def lower(
                 _halve(source, path)
             if not strongly_typed:
                 _make_older(path)
-        except StageError:
+        except (StageError, MemoryError, OSError):
             raise
         except Exception as error:  # ModelOpt's, ONNX Runtime's and onnx's have no common base
+            require_room(to)
             what = "quantize" if precision == "int8" else "convert"
             raise StageError(
                 "not-quantizable" if precision == "int8" else "not-convertible",
@@ -165,6 +167,8 @@ def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
             quantized = source.with_name("quantized.onnx")
             _to_qdq(source, quantized, calibration, "fp32")
             return ort_ranking.rank(source, quantized, calibration)
+        except (StageError, MemoryError, OSError):
+            raise
         except Exception as error:
             raise StageError(
                 "not-quantizable",

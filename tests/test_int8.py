@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +16,13 @@ from bench import check, plugins, targets
 from bench.agreement import cosine_similarity
 from bench.cache import artifact
 from bench.calibration import Calibration
+from bench.errors import StageError
 from bench.machine import observe
 from exporters.onnx_file import OnnxFile
+from runners import trt_bias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 RNG = np.random.default_rng(0)
 INT8 = ["cpu-ort-int8", "cpu-openvino-int8"]
@@ -46,13 +50,15 @@ def normal(*shape: int) -> Any:
     return (RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
 
-def in_both(path: Path, target: str, to: Path, n: int = 4) -> tuple[list[Any], list[Any]]:
+def in_both(
+    path: Path, target: str, to: Path, n: int = 4, keep: tuple[str, ...] = ()
+) -> tuple[list[Any], list[Any]]:
     """What the network computes of its calibration inputs in fp32, and in int8 on a target."""
     [where] = targets.select([target])
     runner: Any = plugins.runner(where.runner)
     model = OnnxFile().describe(str(path), "pretrained")
     source = artifact(path, form="onnx", made_by="test", build_s=0.0)
-    how = Calibration.of(model, None, n, runner.methods[0])
+    how = replace(Calibration.of(model, None, n, runner.methods[0]), keep=keep)
     built = runner.build(source, where, how, to)
     with check.reference(source) as [session]:
         wanted = [check.outputs(session, feed)[0] for feed in how.feeds()]
@@ -133,3 +139,146 @@ def test_the_mean_of_what_int8_computes_is_right(opset: int, tmp_path: Path) -> 
     path = written(tmp_path / "net.onnx", nodes, weights, [1, 3, 16, 16], opset)
     wanted, found = (np.mean(each) for each in in_both(path, "cpu-ort-int8", tmp_path))
     assert abs(found - wanted) < 0.02 * wanted  # without them, 0.3
+
+
+def plain(path: Path) -> Path:
+    """Two convolutions."""
+    nodes = [
+        helper.make_node("Conv", ["input", "w1", "b1"], ["a"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("Conv", ["b", "w2", "b2"], ["output"], "second"),
+    ]
+    weights = {"w1": normal(8, 3, 3, 3), "b1": normal(8), "w2": normal(4, 8, 1, 1), "b2": normal(4)}
+    return written(path, nodes, weights, [1, 3, 8, 8])
+
+
+@pytest.mark.parametrize("target", INT8)
+def test_too_little_memory_is_no_fault_of_the_network(target: str, tmp_path: Path) -> None:
+    [where] = targets.select([target])
+    runner: Any = plugins.runner(where.runner)
+    source = artifact(plain(tmp_path / "net.onnx"), form="onnx", made_by="test", build_s=0.0)
+
+    class TooLarge:
+        source, n, fingerprint, keep, method = "none", 1, "0", (), runner.methods[0]
+
+        def feeds(self) -> Any:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        runner.build(source, where, TooLarge(), tmp_path)
+    with pytest.raises(MemoryError):
+        runner.rank(source, where, TooLarge())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("target", ["cpu-ort-int8", "cpu-openvino-fp32"])
+def test_a_full_disk_is_no_fault_of_the_network(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, to = plain(tmp_path / "net.onnx"), tmp_path / "to"
+    to.mkdir()
+    for name in ("model.onnx", "model.bin"):
+        (to / name).symlink_to("/dev/full")
+    if "openvino" in target:  # which does not say why it cannot write
+        with pytest.raises(StageError, match=r"OpenVINO cannot write .*model.xml: .*quota"):
+            in_both(source, target, to)
+        usage = shutil.disk_usage(to)._replace(free=4096)
+        monkeypatch.setattr("bench.paths.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match="No space left on device"):
+        in_both(source, target, to)
+
+
+def test_a_file_that_a_full_disk_cut_off_is_no_fault_of_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime writes what fits, and says nothing."""
+
+    def cut_off(_: Any, prepared: Path, **__: Any) -> None:
+        usage = shutil.disk_usage(prepared.parent)._replace(free=0)
+        monkeypatch.setattr("bench.paths.shutil.disk_usage", lambda _: usage)
+        prepared.write_bytes(b"\x08")
+
+    monkeypatch.setattr("onnxruntime.quantization.shape_inference.quant_pre_process", cut_off)
+    with pytest.raises(OSError, match="No space left on device"):
+        in_both(plain(tmp_path / "net.onnx"), "cpu-ort-int8", tmp_path)
+
+
+def test_biases_are_corrected_wherever_they_come_from(tmp_path: Path) -> None:
+    """As TensorRT is given Q/DQ: weights rounded in the graph, biases as they are in the file."""
+    many, rng = 16, np.random.default_rng(1)
+    image = rng.uniform(0, 1, (1, many, 8, 8)).astype(np.float32)
+    kinds = ["initializer", "identity", "constant", "none", "computed"]
+    bias = {kind: rng.normal(0, 5, 4).astype(np.float32) for kind in (*kinds, "more")}
+    weights = {"step": np.full(4, 0.2, np.float32), "zero": np.zeros(4, np.int8)}
+    weights |= {f"w {kind}": rng.normal(0, 0.25, (4, many, 1, 1)).astype("f") for kind in kinds}
+    weights |= {"b initializer": bias["initializer"], "same": bias["identity"]}
+    weights |= {"some": bias["computed"], "more": bias["more"]}
+    given = numpy_helper.from_array(bias["constant"])
+    biases = [
+        helper.make_node("Identity", ["same"], ["b identity"]),
+        helper.make_node("Constant", [], ["b constant"], value=given),
+        helper.make_node("Add", ["some", "more"], ["b computed"]),
+    ]
+    convolutions, rounding, rounded = [], [], []
+    for kind in kinds:
+        name = [] if kind == "none" else [f"b {kind}"]
+        scale = ["step", "zero"]
+        q = helper.make_node("QuantizeLinear", [f"w {kind}", *scale], [f"q {kind}"], axis=0)
+        d = helper.make_node("DequantizeLinear", [f"q {kind}", *scale], [f"d {kind}"], axis=0)
+        rounding += [q, d]
+        for weight, those in (("w", convolutions), ("d", rounded)):
+            reads = ["input", f"{weight} {kind}", *name]
+            those.append(helper.make_node("Conv", reads, [f"y {kind}"], f"conv {kind}"))
+    together = helper.make_node("Concat", [f"y {kind}" for kind in kinds], ["output"], axis=1)
+    whole = [*biases, *convolutions, together]
+    source = written(tmp_path / "net.onnx", whole, weights, image.shape)
+    quantized = written(
+        tmp_path / "qdq.onnx", [*biases, *rounding, *rounded, together], weights, image.shape
+    )
+
+    class OneImage:
+        def feeds(self) -> Any:
+            return iter([{"input": image}])
+
+    def means(path: Path) -> Any:
+        made = artifact(path, form="onnx", made_by="test", build_s=0.0)
+        with check.reference(made) as [session]:
+            [answer] = check.outputs(session, {"input": image})
+        return answer.mean(axis=(0, 2, 3)).reshape(len(kinds), 4)
+
+    wanted, before = means(source), means(quantized)
+    assert np.abs(before - wanted).max(axis=1).min() > 0.1
+    calibration: Any = OneImage()
+    assert trt_bias.correct(source, quantized, calibration) == 4
+    found = means(quantized)
+    assert found[:4] == pytest.approx(wanted[:4], abs=1e-4)
+    assert found[4] == pytest.approx(before[4], abs=1e-6), "a bias that is computed stays"
+
+
+@pytest.mark.parametrize("keep", [(), ("head 2",)])
+def test_each_user_of_a_bias_is_corrected_for_itself(keep: tuple[str, ...], tmp_path: Path) -> None:
+    """As in the head of a detector, which looks at several levels of a pyramid. Where one of them
+    stays in fp32, its weights are still those that the others share."""
+    weight = np.full((8, 16, 1, 1), 0.4 / 127, np.float32)  # rounded down, but for one a channel
+    weight[:, 0] = 1
+    factors = (4, 1, 0.25)
+    nodes = [
+        helper.make_node("Conv", ["input", "w1", "b1"], ["a"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+    ]
+    weights: dict[str, Any] = {"w1": normal(16, 3, 3, 3), "b1": np.ones(16, np.float32)}
+    weights |= {"ws": weight, "bs": np.zeros(8, np.float32)}
+    for i, factor in enumerate(factors):
+        weights[f"factor {i}"] = np.float32(factor)
+        nodes += [
+            helper.make_node("Mul", ["b", f"factor {i}"], [f"level {i}"], f"level {i}"),
+            helper.make_node("Conv", [f"level {i}", "ws", "bs"], [f"found {i}"], f"head {i}"),
+        ]
+    found_in = [f"found {i}" for i in range(len(factors))]
+    nodes.append(helper.make_node("Concat", found_in, ["output"], "output", axis=1))
+    path = written(tmp_path / "net.onnx", nodes, weights, [1, 3, 16, 16])
+    wanted, found = (
+        np.stack(each).reshape(-1, len(factors), 8 * 256).mean(axis=(0, 2))
+        for each in in_both(path, "cpu-ort-int8", tmp_path, keep=keep)
+    )
+    assert found == pytest.approx(wanted, rel=0.02)

@@ -157,3 +157,16 @@ def test_strict_does_not_take_random_weights_for_pretrained_ones(
         prepare(Prepare(strict, cache, fresh=False, canary=False), tell)
     made = prepare(Prepare(job, cache, fresh=False, canary=False), tell)
     assert made.model.weights == "random"
+
+
+def test_a_check_is_of_outputs_as_they_were_read(job: Job, tmp_path: Path) -> None:
+    """Which outputs are boxes and which are scores, and how many classes, is beside the file."""
+    cache, tell = tmp_path / "cache", Teller(io.BytesIO())
+    sidecar = Path(job.model).with_suffix(".toml")
+    names = [f"class {i}" for i in range(10)]
+    checks = []
+    for more in ("", "label_offset = 1\n", f"labels = {names}\n", ""):
+        sidecar.write_text(f'task = "classification"\nsize = [16, 16]\n{more}')
+        prepare(Prepare(replace(job, data=Data()), str(cache), fresh=False, canary=False), tell)
+        checks.append(len(list(cache.glob("check/*"))))
+    assert checks == [1, 2, 3, 3]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -612,3 +613,66 @@ def test_weights_in_nodes_branches_and_functions_are_companions(tmp_path: Path) 
         helper.make_function("own", "held", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
     )
     assert onnx_graph.companions(model) == ["constant", "else", "function", "then"]
+
+
+def test_what_onnx_runtime_has_fused_is_not_counted_as_nothing(tmp_path: Path) -> None:
+    """A file that its optimizer wrote: a convolution with its ReLU is an operator of its own."""
+    first = helper.make_node("Conv", ["x", "v"], ["a"])
+    relu, second = helper.make_node("Relu", ["a"], ["b"]), conv("b")
+    weights = [constant("v", 6, 6, 1, 1), constant("w", 4, 6, 1, 1)]
+    onnx.save(graph([first, relu, second], weights), tmp_path / "plain.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "net.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(
+        tmp_path / "plain.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    optimized = onnx.load(tmp_path / "net.onnx")
+    assert [node.op_type for node in optimized.graph.node] == ["FusedConv", "Conv"]
+    found = facts(optimized, tmp_path)
+    assert sizes(found) == (6 * 6 + 4 * 6, None)
+    assert (found.least_macs, found.uncounted) == (4 * 80 * 6, "1 FusedConv")
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "uncounted"),
+    [
+        ("FusedMatMul", ["x", "x"], "1 FusedMatMul"),
+        ("Own", ["x", "w"], "1 Own"),
+        ("Own", ["x", "in a node"], "1 Own"),
+        ("Own", ["x", "list"], None),
+        ("Convert", ["x", "list"], None),
+        ("DequantizeLinear", ["w", "list"], None),
+    ],
+)
+def test_what_operators_of_somebodys_own_cost(
+    tmp_path: Path, kind: str, given: list[str], uncounted: str | None
+) -> None:
+    """Those that read a matrix of weights, or have the name of one that multiplies, are said."""
+    nodes = [
+        helper.make_node("Constant", [], ["in a node"], value=constant("", 6, 6)),
+        helper.make_node(kind, given, ["own"], domain="com.somebody"),
+        conv(),
+    ]
+    made = graph(nodes, [constant("w", 4, 6, 1, 1), constant("list", 6)])
+    made.opset_import.append(helper.make_opsetid("com.somebody", 1))
+    found = facts(made, tmp_path)
+    assert found.uncounted == uncounted
+    assert found.macs == (None if uncounted else 4 * 80 * 6)
+
+
+def test_the_parameters_of_a_quantized_network(tmp_path: Path) -> None:
+    """Weights are in int8 and biases in int32; their scales and zero points are not learnt."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x s", "x z"], ["x q"]),
+        helper.make_node("DequantizeLinear", ["x q", "x s", "x z"], ["x d"]),
+        helper.make_node("DequantizeLinear", ["w q", "w s", "w z"], ["w d"], axis=0),
+        helper.make_node("DequantizeLinear", ["b q", "b s"], ["b d"]),
+        helper.make_node("Conv", ["x d", "w d", "b d"], ["y"]),
+    ]
+    constants = [
+        *(constant("x s"), constant("x z", kind=np.uint8), constant("w s", 4)),
+        *(constant("w q", 4, 6, 1, 1, kind=np.int8), constant("w z", 4, kind=np.int8)),
+        *(constant("b q", 4, kind=np.int32), constant("b s", 4)),
+    ]
+    assert sizes(facts(graph(nodes, constants), tmp_path)) == (4 * 6 + 4, 4 * 80 * 6)

@@ -3,6 +3,8 @@ through the command line."""
 
 from __future__ import annotations
 
+import io
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import campaign, recipes, remedies
+from bench import campaign, pipeline, plugins, recipes, remedies
+from bench.cache import artifact
 from bench.errors import UsageError
-from bench.messages import Quantized
-from bench.records import Accuracy, Recipe, Target, Trial
+from bench.messages import Prepare, Quantized
+from bench.public import to_public
+from bench.records import Accuracy, Artifact, Data, Failure, Job, Recipe, Target, Trial
+from bench.stages.evaluate import evaluate
+from bench.stages.prepare import prepare
+from bench.teller import Teller
 from runners.harm import harm
+from runners.ort import OrtRunner
 from tests.builders import refused
 from tests.conftest import QUICK, WORKED, write_network
 
@@ -237,3 +245,52 @@ def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) ->
     table = bench(*job, "--max-drop", "0")
     assert "fp32 layers" in table.out
     assert "percentile" in table.out
+
+
+class Compiles(OrtRunner):
+    """A compiler, as TensorRT is one: it is given the int8 ONNX file, and makes another of it."""
+
+    methods = ("minmax",)
+
+    def probe_build(self, target: Target) -> str | None:
+        return self.probe(target)
+
+    def identity(self, target: Target, *, ahead: bool) -> dict[str, Any]:
+        return {}
+
+    def lower(self, *given: Any, ahead: bool) -> Artifact:
+        return self.build(*given)
+
+    def compile(self, lowered: Artifact, *given: Any, ahead: bool) -> Artifact:
+        path = shutil.copy(lowered.path, given[-1] / "engine.onnx")
+        return artifact(Path(path), form="engine", made_by="test", build_s=0.0)
+
+
+def test_what_is_compiled_tells_how_it_was_calibrated(
+    network: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search goes on from what was kept; where it stops, the row says how int8 was made."""
+
+    def here(request: Any, _: Any, __: Any, on_reply: Callable[[Any], None]) -> Any:
+        tell = Teller(io.BytesIO())
+        monkeypatch.setattr(tell, "send", on_reply)
+        return (prepare if isinstance(request, Prepare) else evaluate)(request, tell)
+
+    monkeypatch.setattr(plugins, "runner", lambda _: Compiles())
+    monkeypatch.setattr(pipeline, "call", here)
+    never = -101  # points: it has to gain more than there are
+    job = Job(str(network), ORT, data=Data(str(folder)), max_drop=never)
+    result = pipeline.run(job, pipeline.Settings(tmp_path / "cache"))
+    assert result.failure is not None
+    assert result.failure.kind == "accuracy", result.failure
+    assert [len(trial.kept) for trial in result.tried] == [0, 1, 2, 2]
+    row = to_public(result)
+    assert row["artifacts"][-1]["format"] == "engine"
+    assert row["calibration"]["recipe"] == "minmax:8:2"
+    assert row["calibration"]["kept"] == list(result.tried[-1].kept)
+
+
+@pytest.mark.parametrize("kind", ["timeout", "oom", "disk-full", "not-written"])
+def test_what_the_machine_lacks_ends_a_search(kind: str) -> None:
+    assert remedies.goes_on(Failure("build", "not-quantizable", "it cannot be done"))
+    assert not remedies.goes_on(Failure("build", kind, "no more of it"))

@@ -259,3 +259,21 @@ def test_a_reason_without_where_it_came_from(said: str, reason: str) -> None:
     api = Api("TensorRT", fake_tensorrt.module("8.6.1"))
     error = refusal(api, log, what="go on", kind="not-compilable")
     assert message_of(error) == f"TensorRT 8.6.1 cannot go on: {reason}"
+
+
+@pytest.mark.parametrize("lacking", [MemoryError("8 GB"), OSError(28, "No space left on device")])
+def test_what_the_machine_lacks_is_no_fault_of_the_network(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: Exception
+) -> None:
+    def lacks(*_: Any) -> None:
+        raise lacking
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # ModelOpt is here
+    monkeypatch.setattr("runners.trt_onnx._halve", lacks)
+    monkeypatch.setattr("runners.trt_onnx._to_qdq", lacks)
+    fp16, int8 = replace(T4, precision="fp16"), replace(T4, precision="int8")
+    for target in (fp16, int8):
+        with pytest.raises(type(lacking), match=str(lacking.args[-1])):
+            TrtRunner().lower(source, target, NoCalibration(), tmp_path, ahead=True)
+    with pytest.raises(type(lacking), match=str(lacking.args[-1])):
+        TrtRunner().rank(source, int8, NoCalibration())

@@ -82,7 +82,7 @@ class Builder:
             Artifact,
             lambda to: compiler.compile(lowered, target, batches, to, ahead=ahead),
         )
-        return lowered, built
+        return lowered, calibrate.handed_on(lowered, built)
 
     def _described(self, built: Artifact, calibration: Calibration, to: Path) -> Artifact:
         """With what it was calibrated on."""

@@ -108,6 +108,18 @@ def described(built: Artifact, how: Calibration, to: Path) -> Artifact:
     return replace(built, details={**built.details, **made})
 
 
+def handed_on(lowered: Artifact, built: Artifact) -> Artifact:
+    """A compiled artifact with what the network that it was compiled from was calibrated on. Two
+    calibrations may come to the same network, which is compiled once: this is no part of what is
+    cached."""
+    told = {
+        name: said
+        for name, said in lowered.details.items()
+        if name == "kept" or name.startswith("calibration")
+    }
+    return replace(built, details={**built.details, **told})
+
+
 def left_out(built: Artifact) -> list[str]:
     """Why calibration images were left out of it, each with its file."""
     return str(built.details.get("calibration_left_out", "")).splitlines()

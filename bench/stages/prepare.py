@@ -104,7 +104,7 @@ def prepare(request: Prepare, tell: Teller) -> Prepared:
         tell.found(artifact=built)
 
     notes = []
-    if bad := calibrate.left_out(lowered) or calibrate.left_out(built):
+    if bad := calibrate.left_out(built):
         notes.append(f"calibration: {images.count(bad)} left out: {images.first_few(bad)}")
         if job.data.strict:
             raise StageError("bad-data", f"--strict: {notes[0]}")
@@ -203,6 +203,7 @@ def _check(
         {
             "artifacts": [exported.sha256, what.sha256, pool.sha256],
             "inputs": request.inputs,
+            "outputs": [model.output, model.labels],
             "target": what_decides_a_build(target),
             "machine": observe().what_computes(target.device),
             "threads": threads,
