@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
@@ -172,7 +172,6 @@ def test_top1_and_top5() -> None:
     assert SCORER.agreement([[1], [2]], [[1], [3]]) == 50.0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=300))
 def test_the_paired_interval_holds_the_difference(pairs: list[tuple[bool, bool]]) -> None:
     before, after = np.array(pairs).T

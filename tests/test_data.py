@@ -211,9 +211,7 @@ def test_an_image_listed_twice_does_not_calibrate_and_test(tmp_path: Path, twice
             assert not set(calibrating) & set(testing)
 
 
-@settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(st.text("abcxyz019_-", min_size=1, max_size=6), min_size=1, max_size=30),
     calibration=st.integers(0, 40),
@@ -323,9 +321,7 @@ def test_a_bad_line_of_a_list_is_named(tmp_path: Path, line: str) -> None:
         load_all(root)
 
 
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60))
 def test_no_list_is_fatal(tmp_path: Path, junk: bytes) -> None:
     (tmp_path / "val.txt").write_bytes(junk)
@@ -377,7 +373,7 @@ def test_no_damage_to_an_image_is_fatal(tmp_path: Path, ending: str) -> None:
     path = tmp_path / "val" / "ant" / f"x.{ending}"
     path.parent.mkdir(parents=True)
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(st.integers(0, len(whole)), st.binary(max_size=8), st.booleans())
     def damage(at: int, junk: bytes, cut: bool) -> None:
         path.write_bytes(whole[:at] + junk + (b"" if cut else whole[at + len(junk) :]))

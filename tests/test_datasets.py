@@ -273,7 +273,7 @@ def test_classes_of_one_image_fall_on_either_side() -> None:
     assert 20 <= sum(counted(found.calibration, 201)[1:]) <= 60
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(1, 60), min_size=1, max_size=6),
     calibration=st.integers(0, 60),

@@ -661,7 +661,7 @@ def series_of(*levels: tuple[int, float], seed: int = 0, noise: float = 0.01) ->
     return [level + noise * rng.standard_normal() for n, level in levels for _ in range(n)]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(6, 30), st.integers(6, 30), st.sampled_from([-1, 1]), st.integers(0, 10**6))
 def test_a_step_is_found_where_it_is(before: int, after: int, sign: int, seed: int) -> None:
     values = series_of((before, 0.0), (after, 0.1 * sign), seed=seed)
@@ -695,7 +695,7 @@ def test_a_short_series_a_small_step_and_a_flat_one_have_none() -> None:
     assert changes.find([1.0] * 30, 0.02) == []
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(-100, 100))
 def test_changes_do_not_depend_on_the_level(seed: int, level: float) -> None:
     values = series_of((15, 0.0), (15, 0.1), seed=seed)
@@ -723,7 +723,7 @@ def test_benjamini_hochberg_is_scipys(ps: list[float], rate: float) -> None:
         assert mine == (p <= rate) or p == pytest.approx(rate)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 20), st.floats(-0.5, 1.0), st.integers(0, 10**6))
 def test_signed_rank_p_is_scipys(n: int, shift: float, seed: int) -> None:
     from scipy.stats import wilcoxon

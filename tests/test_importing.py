@@ -653,7 +653,7 @@ def test_csv_of_other_hardware(bring: Any, tmp_path: Path) -> None:
     refused(bring("csv", path, None, "t4-fp16"), "needs an NVIDIA T4", "AMD EPYC")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255), which=st.integers(0, 1))
 def test_no_damaged_byte_is_more_than_a_sentence(
     tmp_path: Path, at: int, byte: int, which: int

@@ -88,7 +88,6 @@ def test_an_id_is_the_hash_of_the_record(store: Store) -> None:
 
 
 @settings(
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
