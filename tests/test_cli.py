@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from bench.public import result_id, to_public
 from bench.store import Store
 from tests.builders import invalid, ok
 from tests.conftest import QUICK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 
@@ -281,19 +284,11 @@ def test_cache_size_and_clear(
     assert bench("cache", "size", "--json").json["stages"] == {}
 
 
-def test_a_damaged_target_file_is_named(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = tmp_path / "mine.toml"
-    own.write_text("[target.x\n")
-    monkeypatch.setenv("BENCH_TARGETS", str(own))
-    targets._load.cache_clear()
-    try:
-        refused = bench("list", "targets")
-    finally:
-        targets._load.cache_clear()
+def test_a_damaged_target_file_is_named(bench: Any, own_targets: Callable[[str], Path]) -> None:
+    damaged = own_targets("[target.x\n")
+    refused = bench("list", "targets")
     assert refused.status == 2
-    assert "mine.toml" in refused.err
+    assert damaged.name in refused.err
 
 
 def test_output_that_nobody_reads_is_no_error() -> None:

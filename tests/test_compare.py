@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
@@ -13,6 +13,9 @@ from bench import comparison
 from bench.records import Load
 from bench.store import Store
 from tests.conftest import QUICK, WORKED, write_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEYS = {"verdict", "ratio", "ci95", "margin", "pairs", "seconds", "reasons", "a", "b"}
 TARGETS = """
@@ -43,20 +46,12 @@ options = { latency_us = 300000 }
 
 
 @pytest.fixture
-def more_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench import targets
-
-    path = tmp_path / "more.toml"
-    path.write_text(TARGETS)
-    monkeypatch.setenv("BENCH_TARGETS", str(path))
-    targets._load.cache_clear()
-    yield
-    targets._load.cache_clear()
+def more_targets(own_targets: Callable[[str], Path]) -> None:
+    own_targets(TARGETS)
 
 
-def test_ten_percent_slower_is_slower_and_the_other_way_faster(
-    bench: Any, tiny_onnx: Path, more_targets: None, request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.usefixtures("short_turns", "more_targets")
+def test_ten_percent_slower_is_slower_and_the_other_way_faster(bench: Any, tiny_onnx: Path) -> None:
     sides = f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@null-slower"
     ran = bench("compare", *sides, "--json")
     assert ran.status == 0
@@ -68,7 +63,6 @@ def test_ten_percent_slower_is_slower_and_the_other_way_faster(
     assert ran.json["pairs"] >= 6
     assert ran.json["a"]["target"] == "null-fp32"
     assert ran.json["a"]["p50_ms"] == pytest.approx(0.2, rel=0.2)
-    request.getfixturevalue("short_turns")
     back = bench("compare", *sides[::-1])
     assert back.status == 0
     assert back.out.splitlines()[-1].startswith("FASTER: B takes 0.9")
@@ -76,13 +70,10 @@ def test_ten_percent_slower_is_slower_and_the_other_way_faster(
     assert bench("compare", *sides, "--fail-slower").status == 4
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("short_turns")
-def test_an_artifact_against_itself_is_not_slower(bench: Any, tiny_onnx: Path) -> None:
-    how = ["-t", "cpu-ort-fp32", "--margin", "0.1", "--max-seconds", "10", "--json"]
-    ran = bench("compare", tiny_onnx, tiny_onnx, *how)
-    assert ran.json["verdict"] in ("SAME", "UNSURE")
-    assert ran.status == {"SAME": 0, "UNSURE": 6}[ran.json["verdict"]]
+def test_an_artifact_against_itself_is_the_same(bench: Any, tiny_onnx: Path) -> None:
+    ran = bench("compare", tiny_onnx, tiny_onnx, "-t", "null-fp32", "--margin", "0.1", "--json")
+    assert (ran.status, ran.json["verdict"]) == (0, "SAME")
     assert ran.json["a"]["artifact_sha256"] == ran.json["b"]["artifact_sha256"]
 
 
@@ -241,8 +232,7 @@ def test_another_interpreter_runs_its_side(bench: Any, tiny_onnx: Path, tmp_path
     other.write_text(f'#!/bin/sh\necho x >> {mark}\nexec {sys.executable} "$@"\n')
     other.chmod(0o755)
     sides = [f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@null-int8"]
-    ran = bench("compare", *sides, "--python-b", other, "--json")
-    assert ran.json["verdict"] == "FASTER"
+    ran = bench("compare", *sides, "--python-b", other, "--max-seconds", "2", "--json")
     assert ran.json["b"]["python"] == str(other)
     # Its version was asked for, its side prepared, and each pair had one process of it.
     assert len(mark.read_text().splitlines()) == 2 + ran.json["pairs"]
