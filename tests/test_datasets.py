@@ -361,7 +361,7 @@ def masked(root: Path, n: int = 16) -> Path:
 def test_bad_masks_are_left_out_and_named(bench: Any, tmp_path: Path, segmenter: Path) -> None:
     root = masked(tmp_path / "voc")
     job = ["run", "-m", segmenter, "--data", root, "-t", "cpu-ort-fp32", "--calibration", "0"]
-    job += [*QUICK, "--json"]
+    job += ["--threads", "1", *QUICK, "--json"]
     ran = bench(*job)
     assert (ran.json["accuracy"]["n"], ran.json["accuracy"]["value"]) == (16, 100)
     masks = root / "masks"

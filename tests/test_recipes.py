@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import campaign, recipes, remedies
+from bench import campaign, present, recipes, remedies
 from bench.errors import UsageError
 from bench.messages import Quantized
 from bench.records import Accuracy, Recipe, Target, Trial
@@ -146,6 +146,9 @@ def test_harm_sees_small_scores_beside_large_boxes() -> None:
 
 # Through the command line.
 
+#: With one thread there is no pool to wait for between blocks.
+ONE = ["--threads", "1", *QUICK]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -160,14 +163,18 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_sweep_tells_its_rows_apart(bench: Any, network: Path, folder: Path) -> None:
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-*", *QUICK]
-    ran = bench(*job, "--calibration", "minmax:4,percentile:8", "--calibration", "minmax:8:1")
+def test_a_sweep_tells_its_rows_apart(
+    bench: Any, network: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways = ["--calibration", "minmax:4,percentile:8", "--calibration", "minmax:8:1"]
+    ran = bench("run", "-m", network, "--data", folder, "-t", "cpu-ort-*", *ways, *ONE, "--json")
     assert ran.status in WORKED, ran.err
-    assert max(map(len, ran.out.splitlines())) <= 80
+    rows = ran.json
+    present.results(rows)  # as without --json
+    table = capsys.readouterr().out
+    assert max(map(len, table.splitlines())) <= 80
     for words in ("minmax:4", "percentile:8", "minmax:8:1"):
-        assert words in ran.out
-    rows = bench(*job, "--calibration", "minmax:4,percentile:8,minmax:8:1", "--json").json
+        assert words in table
     made = [row["calibration"] for row in rows]
     assert made[0] is None  # fp32 is measured once
     assert [each["recipe"] for each in made[1:]] == ["minmax:4", "percentile:8", "minmax:8:1"]
@@ -182,7 +189,7 @@ def test_a_sweep_tells_its_rows_apart(bench: Any, network: Path, folder: Path) -
 
 
 def test_enough_at_once_is_timed(bench: Any, network: Path, folder: Path) -> None:
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE]
     ran = bench(*job, "--max-drop", "100", "--json")
     assert ran.status in WORKED, ran.err
     [trial] = ran.json["tried"]
@@ -192,7 +199,7 @@ def test_enough_at_once_is_timed(bench: Any, network: Path, folder: Path) -> Non
 
 
 def test_a_method_that_is_not_there(bench: Any, network: Path, folder: Path) -> None:
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE]
     wrong = bench(*job, "--calibration", "minmac:8")
     assert wrong.status == 2
     assert "minmax" in wrong.err
@@ -205,7 +212,9 @@ def test_a_method_that_is_not_there(bench: Any, network: Path, folder: Path) -> 
 
 
 @pytest.mark.slow
-def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_kept_fails_with_the_table(
+    bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A network whose labels are its own fp32 answers: any other answer is a loss."""
     network, folder = write_network(tmp_path / "net.onnx"), tmp_path / "val"
     (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\nscale = 1\n')
@@ -223,7 +232,7 @@ def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) ->
         Image.fromarray(images[i]).save(folder / f"{i}.png")
         lines.append(f"{i}.png {scores[i].argmax()}\n")
     (folder / "val.txt").write_text("".join(lines))
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE]
     ran = bench(*job, "--max-drop", "0", "--json")
     tried = ran.json["tried"]
     assert [trial["method"] for trial in tried][:3] == ["minmax", "percentile", "entropy"]
@@ -234,6 +243,7 @@ def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) ->
         assert ran.status == 5, ran.err
         assert ran.json["failure"]["kind"] == "accuracy"
         assert ran.json["latency"] is None
-    table = bench(*job, "--max-drop", "0")
-    assert "fp32 layers" in table.out
-    assert "percentile" in table.out
+    present.results([ran.json])  # as without --json
+    table = capsys.readouterr().out
+    assert "fp32 layers" in table
+    assert "percentile" in table
