@@ -53,8 +53,8 @@ def more_targets(own_targets: Callable[[str], Path]) -> None:
 @pytest.mark.usefixtures("short_turns", "more_targets")
 def test_ten_percent_slower_is_slower_and_the_other_way_faster(bench: Any, tiny_onnx: Path) -> None:
     sides = f"{tiny_onnx}@null-fp32", f"{tiny_onnx}@null-slower"
-    ran = bench("compare", *sides, "--json")
-    assert ran.status == 0
+    ran = bench("compare", *sides, "--fail-slower", "--json")
+    assert ran.status == 4
     assert ran.json.keys() == KEYS
     assert ran.json["verdict"] == "SLOWER"
     low, high = ran.json["ci95"]
@@ -67,7 +67,6 @@ def test_ten_percent_slower_is_slower_and_the_other_way_faster(bench: Any, tiny_
     assert back.status == 0
     assert back.out.splitlines()[-1].startswith("FASTER: B takes 0.9")
     assert max(map(len, back.out.splitlines())) <= 100
-    assert bench("compare", *sides, "--fail-slower").status == 4
 
 
 @pytest.mark.usefixtures("short_turns")
@@ -127,6 +126,14 @@ def test_what_is_slower_is_given_the_time_to_be_certain() -> None:
     assert compared(pairs(12, (100,) * 9, (200,) * 9), 60.0, max_p=0.001).clear
     unsure = pairs(3, (100,) * 9, (200,) * 9)
     assert compared(unsure, 60.0, max_p=0.001).out_of_time
+
+
+def test_a_slowdown_is_an_exit_status_only_where_it_is_asked_for() -> None:
+    slower = compared(pairs(8, (100,) * 9, (200,) * 9))
+    assert comparison.exit_status(slower, fail_slower=False) == 0
+    assert comparison.exit_status(slower, fail_slower=True) == 4
+    faster = compared(pairs(8, (200,) * 9, (100,) * 9))
+    assert comparison.exit_status(faster, fail_slower=True) == 0
 
 
 def test_medians_that_say_another_thing_are_told() -> None:
