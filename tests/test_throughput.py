@@ -72,8 +72,53 @@ def test_a_cpu_is_split_among_streams_without_a_rest(
 
 
 def test_another_device_takes_a_few_streams() -> None:
-    target = Target("x", "simulated", "null", "fp32")
+    target = Target("x", "simulated", "null", "fp32", "simulated")
     assert list(splits(Job("x", target))) == [(1, None), (2, None), (4, None)]
+
+
+def tried(ips: float, *, p99: float | None, most: float, verdict: str = "VALID") -> dict[str, Any]:
+    latency = {"p50_ms": 1.0, "p99_ms": p99, "max_ms": most}
+    return {"throughput_ips": ips, "latency": latency, "verdict": verdict, "failure": None}
+
+
+FEW = tried(100, p99=None, most=3.0)
+MANY = tried(300, p99=5.0, most=40.0)
+SLOW = tried(900, p99=20.0, most=90.0)
+INVALID = tried(5000, p99=1.0, most=1.0, verdict="INVALID")
+FAILED = {"failure": {"kind": "crash"}, "verdict": None, "latency": None, "throughput_ips": None}
+ABSENT = {**FAILED, "failure": {"kind": "unavailable"}}
+
+
+def test_the_slowest_calls_are_the_99th_percentile_where_there_is_one() -> None:
+    assert throughput.slowest_ms(MANY) == 5.0
+    assert throughput.slowest_ms(FEW) == 3.0
+    assert throughput.within(MANY, 5.0)
+    assert not throughput.within(FEW, 2.9)
+    assert throughput.within(SLOW, None)
+
+
+def test_the_best_keeps_the_bound_and_is_believed() -> None:
+    rows = [FEW, MANY, SLOW, INVALID, FAILED]
+    assert throughput.best(rows, None) is SLOW
+    assert throughput.best(rows, 10.0) is MANY
+    assert throughput.best(rows, 4.0) is FEW
+    assert throughput.best(rows, 2.0) is None
+    assert throughput.best([INVALID, FAILED], None) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "bound", "status"),
+    [
+        ([FEW, MANY], 4.0, 0),
+        ([INVALID], None, 6),
+        ([INVALID, SLOW], 2.0, 6),
+        ([SLOW, FAILED], 2.0, 1),
+        ([FAILED], None, 1),
+        ([ABSENT], None, 3),
+    ],
+)
+def test_why_there_is_no_best(rows: list[dict[str, Any]], bound: float | None, status: int) -> None:
+    assert throughput.exit_status(throughput.to_public(rows, bound)) == status
 
 
 def test_what_cannot_run_is_said_as_by_run(bench: Any, tiny_onnx: Path) -> None:
