@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import campaign, child, comparison, launch, pipeline
-from bench.errors import StoreError
-from bench.records import Failure
+from bench import campaign, child, comparison, launch, pipeline, sides
+from bench.errors import StageError, StoreError
+from bench.records import Failure, Job, Procedure
 from bench.store import Store
 from tests.builders import ok
 
@@ -33,6 +34,56 @@ def test_of_several_exit_statuses_it_is_the_one_that_needs_a_person_most(
 ) -> None:
     assert campaign.exit_status([ROWS[more]]) == more
     assert campaign.exit_status([ROWS[less], ROWS[more], ROWS[less]]) == more
+
+
+def test_what_is_asked_for_is_what_is_measured(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def measured(job: Job, _: object) -> Any:
+        jobs.append(job)
+        return ok(len(jobs))
+
+    monkeypatch.setattr(pipeline, "run", measured)
+    options = [
+        *("--rel-error", "0.05", "--threads", "1", "--streams", "2", "--window", "io"),
+        *("--processes", "7", "--min-seconds", "1", "--max-seconds", "2", "--timeout", "9"),
+        *("--batch", "4", "--batch", "1", "-o", "latency_us=7"),
+    ]
+    ran = bench("run", "-m", tiny_onnx, "-t", "null-fp32", *options, "--json")
+    assert ran.status == 0
+    how = Procedure(
+        rel_error=0.05,
+        threads=1,
+        streams=2,
+        window="io",
+        processes=7,
+        min_seconds=1,
+        max_seconds=2,
+        timeout_seconds=9,
+    )
+    assert [job.procedure for job in jobs] == [replace(how, batch=4), replace(how, batch=1)]
+    assert jobs[0].target.options == {"latency_us": 7}
+    newest = bench("list", "results", "--last", "1", "--json").json
+    assert [row["id"] for row in newest] == [ran.json[1]["id"]]
+
+
+def test_the_seed_of_a_comparison_is_the_one_that_is_asked_for(
+    bench: Any, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[comparison.Rules] = []
+
+    def compare(a: Any, b: Any, rules: comparison.Rules, *_: object) -> Any:
+        asked.append(rules)
+        raise StageError("simulated", "no comparison today")
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    monkeypatch.setattr(sides, "prepare", lambda *_, **__: None)
+    given = ["--seed", "7", "--margin", "0.05", "--max-seconds", "9"]
+    assert bench("compare", tiny_onnx, tiny_onnx, "-t", "null-fp32", *given).status == 1
+    (rules,) = asked
+    assert (rules.seed, rules.margin, rules.max_seconds) == (7, 0.05, 9)
 
 
 RUN = ["run", "-m", "net.onnx", "-t", "null-fp32"]

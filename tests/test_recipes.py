@@ -188,6 +188,23 @@ def test_a_sweep_tells_its_rows_apart(
     assert "cpu-ort-int8 minmax:8:1" in table
 
 
+def test_a_sweep_is_compiled_without_being_measured(
+    bench: Any, network: Path, folder: Path
+) -> None:
+    ways = ["--data", folder, "--calibration", "minmax:4,percentile:8", "--batch", "2"]
+    ran = bench("compile", "-m", network, "-t", "cpu-ort-int8", *ways, "--json")
+    assert ran.status == 0, ran.err
+    made = [row["compiled"]["details"] for row in ran.json]
+    assert [(each["calibration_method"], each["calibration_n"]) for each in made] == [
+        ("minmax", 4),
+        ("percentile", 8),
+    ]
+    for row in ran.json:
+        assert row["batch"] == 2
+        assert row["check"]["cosine"] > 0.8
+        assert not any("random inputs" in note for note in row["notes"])
+
+
 def test_enough_at_once_is_timed(bench: Any, network: Path, folder: Path) -> None:
     job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE]
     ran = bench(*job, "--max-drop", "100", "--json")
