@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -171,15 +170,27 @@ def test_a_canary_that_did_not_sing_is_none(measured: Any) -> None:
 # A pair of a comparison.
 
 
-def pair(blocks: Blocks, seed: int) -> comparison.Pair:
-    sides: Any = [SimpleNamespace(start=lambda i=i, **_: blocks.child(i)) for i in (0, 1)]
-    return comparison._pair(*sides, Random(seed))
-
-
-def test_the_two_of_a_pair_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Callable[..., comparison.Pair]:
+    """`pair(blocks, seed)`: the first pair of a comparison, on made processes; each turn is taken
+    at once, so as often as has to be."""
     monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.0)
+    monkeypatch.setattr(comparison.sides, "same_inputs", lambda a, b: (a, b))
+
+    def measure(blocks: Blocks, seed: int = 0) -> comparison.Pair:
+        two: Any = [
+            SimpleNamespace(job=job(), start=lambda i=i, **_: blocks.child(i)) for i in (0, 1)
+        ]
+        rules = comparison.Rules(max_seconds=1e-9, early=False, seed=seed)
+        (first,) = comparison.compare(*two, rules).pairs
+        return first
+
+    return measure
+
+
+def test_the_two_of_a_pair_take_turns(pair: Any) -> None:
     blocks = Blocks((1.0e6, 1.1e6))
-    found = pair(blocks, 0)
+    found = pair(blocks)
     assert len(found.a_ns) == len(found.b_ns) == comparison.MIN_TURNS
     assert set(blocks.rounds) == {(0, 1), (1, 0)}
     assert blocks.seconds == {comparison.BLOCK_SECONDS}
@@ -187,8 +198,7 @@ def test_the_two_of_a_pair_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.loads == (QUIET, QUIET)
 
 
-def test_who_is_started_and_who_is_first_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.0)
+def test_who_is_started_and_who_is_first_are_drawn(pair: Any) -> None:
     first: Counter[str] = Counter()
     for seed in range(60):
         blocks = Blocks((1e6, 1e6))
@@ -199,7 +209,7 @@ def test_who_is_started_and_who_is_first_are_drawn(monkeypatch: pytest.MonkeyPat
     assert min(first.values()) >= 15, "of 60, each of the two: 15 to 45 in all but 1 in 10,000"
 
 
-def test_a_pair_goes_on_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_goes_on_for_its_time(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.05)
-    found = pair(Blocks((1e6, 1e6)), 0)
+    found = pair(Blocks((1e6, 1e6)))
     assert len(found.a_ns) == len(found.b_ns) > comparison.MIN_TURNS
