@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LATENCY_KEYS = {
     "window", "p50_ms", "ci95_ms", "mean_ms", "min_ms", "p90_ms", "p99_ms", "max_ms", "samples",
-    "processes", "canary_ratio",
+    "processes", "canary_ratio", "stopped_by",
 }  # fmt: skip
 KEYS = {
     "id", "status", "model", "source", "weights", "target", "hardware", "runner", "precision",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,14 +48,20 @@ def normal(*shape: int) -> Any:
 
 
 def in_both(
-    path: Path, target: str, to: Path, n: int = 4, method: str | None = None
+    path: Path,
+    target: str,
+    to: Path,
+    n: int = 4,
+    method: str | None = None,
+    keep: tuple[str, ...] = (),
 ) -> tuple[list[Any], list[Any]]:
     """What the network computes of its calibration inputs in fp32, and in int8 on a target."""
     [where] = targets.select([target])
     runner: Any = plugins.runner(where.runner)
     model = OnnxFile().describe(str(path), "pretrained")
     source = artifact(path, form="onnx", made_by="test", build_s=0.0)
-    how = Calibration.of(model, None, n, method or runner.methods[0])
+    how = replace(Calibration.of(model, None, n, method or runner.methods[0]), keep=keep)
+    to.mkdir(exist_ok=True)
     built = runner.build(source, where, how, to)
     with check.reference(source) as [session]:
         wanted = [check.outputs(session, feed)[0] for feed in how.feeds()]
@@ -149,10 +156,12 @@ def test_every_method_makes_an_int8_that_computes_the_same(
     assert 0.99 < cosine_similarity(wanted, found) < 1
 
 
-def test_openvino_ranks_the_layer_first_that_int8_ruins(tmp_path: Path) -> None:
+def test_openvino_keeps_the_layer_that_int8_ruins(tmp_path: Path) -> None:
     """A weight, of what is always zero, beside which all others are rounded to nothing."""
     ov = pytest.importorskip("openvino")
     from runners import ov_int8
+
+    target = "cpu-openvino-int8"
 
     ruined = normal(8, 16, 1, 1)
     ruined[:, 1] = 400
@@ -161,6 +170,11 @@ def test_openvino_ranks_the_layer_first_that_int8_ruins(tmp_path: Path) -> None:
     how = Calibration.of(model, None, 4, "mixed")
     ranked = ov_int8.rank(ov.Core().read_model(path), how)
     assert [name.partition("/")[0] for name in ranked] == ["second", "first"]
+    lost, saved = (
+        cosine_similarity(*map(np.concatenate, in_both(path, target, tmp_path / name, keep=keep)))
+        for name, keep in (("all", ()), ("kept", (ranked[0],)))
+    )
+    assert lost < 0.99 < saved
 
 
 @pytest.mark.parametrize("opset", [17, 18])
