@@ -60,7 +60,7 @@ def expectations(found: Comparison) -> dict[str, Any]:
     percent; `blocks_ms` are the 10th and 90th percentile."""
     pairs = found.pairs
     blocks = [float(np.median(block)) for pair in pairs for block in (*pair.a_ns, *pair.b_ns)]
-    low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9])
+    low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9]).tolist()  # JSON has no NumPy
     # The processes of a run take turns, as those of a pair do: only what is between those counts.
     apart = [log(stats.median([pair.b_ns]) / stats.median([pair.a_ns])) for pair in pairs]
     processes = Procedure().processes

@@ -4,19 +4,34 @@ one cache for all, and a small network as an ONNX file."""
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import cli, comparison
+from bench import cli, comparison, messages, rounds, targets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+# Tests are collected with the targets that are shipped, whatever the user has of their own.
+_NO_TARGETS = TemporaryDirectory(prefix="bench-no-targets-")
+os.environ["BENCH_TARGETS"] = _NO_TARGETS.name
+
+# Machines are shared, and how fast they are is not what these tests are about. A CI draws the same
+# examples every time: what it finds is of the change, not of the draw.
+settings.register_profile("calm", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("calm")
 
 #: As little measuring as the procedure allows: tests ask whether it works, not how fast it is.
 QUICK = ["--processes", "2", "--min-seconds", "0.05", "--max-seconds", "0.05"]
@@ -39,6 +54,49 @@ def own_store(tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("BENCH_CACHE", str(shared_cache))
     monkeypatch.setenv("COLUMNS", "80")
     return store
+
+
+@pytest.fixture(autouse=True)
+def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are warmed up for as long as those of a comparison are, a tenth of the usual time:
+    how long it takes to settle is asked of made clocks (test_timing)."""
+
+    def measure(job: Any, *others: Any) -> messages.Measure:
+        how = replace(job.procedure, warmup_seconds=comparison.PROCEDURE.warmup_seconds)
+        return messages.Measure(replace(job, procedure=how), *others)
+
+    monkeypatch.setattr(rounds, "Measure", measure)
+
+
+@pytest.fixture
+def own_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
+    """`own_targets(toml)`: further targets, for this test only; the file that defines them."""
+
+    def define(toml: str) -> Path:
+        path = tmp_path / "own-targets.toml"
+        path.write_text(toml)
+        monkeypatch.setenv("BENCH_TARGETS", str(path))
+        targets._load.cache_clear()
+        return path
+
+    yield define
+    targets._load.cache_clear()
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No name is found, as on a machine without a network; nothing is cached either."""
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with suppress(ImportError):  # the environment is read when it is imported
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from PIL import Image
@@ -172,7 +172,6 @@ def test_top1_and_top5() -> None:
     assert SCORER.agreement([[1], [2]], [[1], [3]]) == 50.0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=300))
 def test_the_paired_interval_holds_the_difference(pairs: list[tuple[bool, bool]]) -> None:
     before, after = np.array(pairs).T
@@ -235,7 +234,9 @@ def test_the_bootstrap_takes_the_bias_away() -> None:
 
 # Through the command line.
 
-RUN = ["-t", "cpu-ort-fp32", *QUICK, "--json"]
+#: With one thread there is no pool to wait for between blocks.
+ONE = ["--threads", "1", *QUICK, "--json"]
+RUN = ["-t", "cpu-ort-fp32", *ONE]
 
 
 @pytest.fixture
@@ -260,13 +261,9 @@ def test_a_sidecar_makes_a_file_evaluated(bench: Any, network: Path, folder: Pat
     assert found["change"] == 0
     assert found["change_ci95"][0] < 0 < found["change_ci95"][1]
     assert found["metrics"].keys() == {"top1", "top5"}
-    again = bench("run", "-m", network, "--data", folder, *RUN).json["accuracy"]
-    assert again == found
     limited = bench("run", "-m", network, "--data", folder, "--limit", "10", *RUN).json["accuracy"]
     assert limited["n"] == 10
     assert limited["subset"] != found["subset"]
-    everything = bench("run", "-m", network, "--data", folder, "--calibration", "0", *RUN).json
-    assert everything["accuracy"]["n"] == 40
 
 
 def test_without_a_sidecar_the_message_shows_one(bench: Any, tmp_path: Path, folder: Path) -> None:
@@ -318,7 +315,7 @@ def test_broken_and_odd_images_are_counted(bench: Any, network: Path, folder: Pa
 
 
 def test_the_calibration_list_is_kept(bench: Any, network: Path, folder: Path) -> None:
-    ran = bench("run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK, "--json")
+    ran = bench("run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE)
     built = Path(ran.json["artifacts"][-1]["path"])
     listed = built.with_name("calibration.txt").read_bytes()
     assert ran.json["calibration"]["sha256"] == hashlib.sha256(listed).hexdigest()
@@ -354,7 +351,7 @@ def test_a_broken_calibration_image_is_named(
     (calib / "c3.png").write_bytes((calib / "c2.png").read_bytes()[:40])
     given = ["-m", network, "--data", folder, "--calib", calib, "-t", target]
     for _ in range(2):  # built, and from the cache
-        ran = bench("run", *given, *QUICK, "--json").json
+        ran = bench("compile", *given, "--json").json
         [note] = [note for note in ran["notes"] if note.startswith("calibration: ")]
         assert "calibration: 1 image left out: " in note
         assert "c3.png cannot be read" in note

@@ -291,7 +291,7 @@ def test_an_unreadable_value_is_made_anew(cache: Cache, junk: bytes) -> None:
     assert cache.get("facts", "key", Facts) == FACTS
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=40), st.integers(0, 300))
 @example(b"\x80", 9)
 def test_no_damage_to_a_value_is_fatal(tmp_path: Path, junk: bytes, at: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.messages import Described
-from bench.records import Result
+from bench.messages import Describe, Described
+from bench.records import Model, Result
+from bench.stages.prepare import look_up
 from bench.store import Store
+from bench.teller import Teller
 from tests.builders import invalid, ok
 from tests.conftest import QUICK, WORKED, write_network
 
@@ -165,29 +168,34 @@ def test_nothing_is_no_least(bench: Any, tmp_path: Path, monkeypatch: pytest.Mon
     assert "at least" not in shown.out
 
 
+@pytest.fixture
+def no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No source says which models it has; and that is not kept for other tests."""
+    monkeypatch.setattr("bench.catalog.call", lambda *_: [])
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.mark.parametrize(
     "name", ["hf:google/mobilenet_v2_1.0_224", "hf:./vit", "py:pack.facts:net"]
 )
 def test_a_dot_in_a_name_is_no_tag(
-    bench: Any, own_store: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    bench: Any, own_store: Path, no_names: None, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     source, _, rest = name.partition(":")
     result = stored(own_store, name, "w1", "2026-01-01T00:00:00.000+00:00")
     assert result.model
     model = replace(result.model, source=source, name=rest)
     monkeypatch.setattr("bench.card.call", lambda *_: Described(model, None))
-    monkeypatch.setattr("bench.catalog.call", lambda *_: [])
     assert [row["weights"] for row in bench("show", name, "--json").json["results"]] == ["w1"]
 
 
 def test_weights_that_were_not_asked_for_are_not_called_unpublished(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, tmp_path: Path, no_names: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ok().model
     assert model
     random = replace(model, source="hf", weights="random", published=None)
     monkeypatch.setattr("bench.card.call", lambda *_: Described(random, None))
-    monkeypatch.setattr("bench.catalog.call", lambda *_: [])
     hub = bench("show", "hf:microsoft/resnet-50")
     assert hub.out.count("not known: the hub was not asked") == 2
     monkeypatch.chdir(tmp_path)
@@ -195,17 +203,26 @@ def test_weights_that_were_not_asked_for_are_not_called_unpublished(
     assert "none in the folder" in bench("show", "hf:./vit").out
 
 
-@pytest.mark.slow
-def test_a_folder_has_its_own_weights(
-    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_has_its_own_weights_and_a_hub_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.ViTConfig(
-        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
-    )
-    transformers.ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    asked: list[tuple[str, str]] = []
+
+    class Hub:
+        packages = ()
+        stable = True
+
+        def describe(self, name: str, weights: str) -> Model:
+            asked.append((name, weights))
+            return Model(name, "hf", weights, "classification", ())
+
+    monkeypatch.setattr("bench.plugins.exporter", lambda _: Hub())
     monkeypatch.chdir(tmp_path)
-    assert bench("show", "hf:./vit", "--json").json["weights"].startswith("vit#")
+    (tmp_path / "vit").mkdir()
+    for name in ("./vit", "google/vit"):
+        request = Describe(f"hf:{name}", None, str(tmp_path / "cache"))
+        look_up(request, Teller(io.BytesIO()))
+    assert asked == [("./vit", "pretrained"), ("google/vit", "random")]
 
 
 @pytest.mark.parametrize(

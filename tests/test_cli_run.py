@@ -10,19 +10,24 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
 
-from bench import launch
+from bench import launch, rounds
 from bench.cache import Cache
+from bench.machine import observe
 from bench.store import Store
+from tests.builders import ok
 from tests.conftest import QUICK, WORKED, write_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LATENCY_KEYS = {
     "window", "p50_ms", "ci95_ms", "mean_ms", "min_ms", "p90_ms", "p99_ms", "max_ms", "samples",
-    "processes", "canary_ratio",
+    "processes", "canary_ratio", "stopped_by",
 }  # fmt: skip
 KEYS = {
     "id", "status", "model", "source", "weights", "target", "hardware", "runner", "precision",
@@ -34,13 +39,26 @@ KEYS = {
 FAKE = ["--target", "null-fp32"]
 
 
+def assert_timed_beside_its_canary(row: Any, store: Path) -> None:
+    """The one result in the store, and its public row: a canary sang in every block."""
+    assert row["latency"]["canary_ratio"] > 0
+    assert not [note for note in row["notes"] if "canary" in note]
+    (result,) = Store(str(store)).read()
+    assert result.measurement is not None
+    assert result.measurement.canary
+    for run in result.measurement.processes:
+        assert len(run.canary_ns) == len(run.blocks_ns)
+
+
 def one_line(text: str) -> str:
     """The last line printed, after making sure that no traceback was."""
     assert "Traceback" not in text
     return text.strip().splitlines()[-1]
 
 
-def test_json_has_the_keys_that_scripts_rely_on(bench: Any, tiny_onnx: Path) -> None:
+def test_json_has_the_keys_that_scripts_rely_on(
+    bench: Any, tiny_onnx: Path, own_store: Path
+) -> None:
     ran = bench("run", "--model", tiny_onnx, *FAKE, *QUICK, "--json")
     assert ran.status in WORKED
     assert ran.json.keys() >= KEYS
@@ -52,26 +70,28 @@ def test_json_has_the_keys_that_scripts_rely_on(bench: Any, tiny_onnx: Path) -> 
     assert ran.json["latency"]["canary_ratio"] == pytest.approx(1, abs=0.3)  # both are simulated
     assert ran.json["latency"]["processes"] >= 2
     assert ran.json["failure"] is None
+    assert_timed_beside_its_canary(ran.json, own_store)
 
 
 def test_several_jobs_make_a_list_and_a_table_in_80_columns(bench: Any, tiny_onnx: Path) -> None:
-    many = ["--target", "null-*", *QUICK]
-    ran = bench("run", "--model", tiny_onnx, *many, "--json")
-    assert [row["target"] for row in ran.json] == ["null-fp32", "null-int8"]
-    table = bench("run", "--model", tiny_onnx, *many).out
+    table = bench("run", "--model", tiny_onnx, "--target", "null-*", *QUICK).out
     assert "null-int8" in table
     assert max(map(len, table.splitlines())) <= 80
+    absent = ["--target", "t4-fp16", "--target", "t4-int8", "--json"]
+    listed = bench("run", "--model", tiny_onnx, *absent).json
+    assert [row["target"] for row in listed] == ["t4-fp16", "t4-int8"]
 
 
-def test_facts_and_check_come_with_the_number(bench: Any, tiny_onnx: Path) -> None:
-    row = bench("run", "--model", tiny_onnx, "--target", "cpu-ort-fp32", *QUICK, "--json").json
+def test_facts_and_check_come_with_the_number(bench: Any, tiny_onnx: Path, own_store: Path) -> None:
+    on = ["--target", "cpu-ort-fp32", "--threads", "1", *QUICK]
+    row = bench("run", "--model", tiny_onnx, *on, "--json").json
     assert row["params_m"] == pytest.approx((8 * 27 + 8 + 80 + 10) / 1e6)
     assert row["gmacs"] == pytest.approx((16 * 16 * 8 * 27 + 80) / 1e9)
     assert row["check"]["cosine"] > 0.9999
     assert row["accuracy"] is None
     assert any("preprocessing" in note for note in row["notes"])
     assert row["environment"]["versions"]["onnxruntime"]
-    assert row["environment"]["flags"]["threads"] >= 1
+    assert_timed_beside_its_canary(row, own_store)
 
 
 def test_threads_batch_and_window_are_what_was_asked(bench: Any, tiny_onnx: Path) -> None:
@@ -85,7 +105,9 @@ def test_threads_batch_and_window_are_what_was_asked(bench: Any, tiny_onnx: Path
 
 
 @pytest.mark.parametrize("target", ["cpu-ort-int8", "cpu-openvino-int8"])
-def test_int8_is_quantized_and_says_how(bench: Any, tiny_onnx: Path, target: str) -> None:
+def test_int8_is_quantized_and_says_how(
+    bench: Any, tiny_onnx: Path, own_store: Path, target: str
+) -> None:
     pytest.importorskip("openvino")
     row = bench("run", "--model", tiny_onnx, "--target", target, *QUICK, "--json").json
     built = row["artifacts"][-1]
@@ -93,13 +115,15 @@ def test_int8_is_quantized_and_says_how(bench: Any, tiny_onnx: Path, target: str
     assert built["sha256"] != row["artifacts"][0]["sha256"]
     assert 0.8 < row["check"]["cosine"] <= 1
     assert any("calibrated on random inputs" in note for note in row["notes"])
+    assert row["environment"]["flags"]["threads"] >= 1
+    assert_timed_beside_its_canary(row, own_store)
 
 
 def test_int8_without_images_says_what_is_missing_for_them(
     bench: Any, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     """Images cannot be fed to a file that nothing is known of: --data alone is no remedy."""
-    job = ["run", "-m", tiny_onnx, "-t", "cpu-ort-int8", *QUICK, "--json"]
+    job = ["compile", "-m", tiny_onnx, "-t", "cpu-ort-int8", "--json"]
     for more, said in ([], "and give --data"), (["--data", tmp_path], "were left unused"):
         notes = bench(*job, *more).json["notes"]
         (note,) = [note for note in notes if "calibrated on random inputs" in note]
@@ -107,21 +131,24 @@ def test_int8_without_images_says_what_is_missing_for_them(
         assert said in note
 
 
-def test_openvino_fp32_really_is_fp32(bench: Any, tiny_onnx: Path) -> None:
+def test_openvino_fp32_really_is_fp32(bench: Any, tiny_onnx: Path, own_store: Path) -> None:
     pytest.importorskip("openvino")
     row = bench("run", "-m", tiny_onnx, "-t", "cpu-openvino-fp32", *QUICK, "--json").json
     flags = row["environment"]["flags"]
     assert flags["precision_hint"] == "f32"
     assert {part.partition(":")[0] for part in flags["executed"].split()} == {"f32"}
+    assert_timed_beside_its_canary(row, own_store)
 
 
 def test_a_second_run_makes_nothing_again(bench: Any, tiny_onnx: Path, shared_cache: Path) -> None:
-    job = ["run", "--model", tiny_onnx, "--target", "cpu-ort-int8", *QUICK, "--json"]
-    first = bench(*job).json["artifacts"][-1]
+    """Nor does a run after `bench compile`."""
+    job = ["--model", tiny_onnx, "--target", "cpu-ort-int8", "--json"]
+    first = bench("compile", *job).json["artifacts"][-1]
     made = Path(first["path"]).stat().st_mtime_ns
-    assert bench(*job).json["artifacts"][-1] == first
+    ran = bench("run", *job, "--threads", "1", *QUICK)
+    assert ran.json["artifacts"][-1] == first
     assert Path(first["path"]).stat().st_mtime_ns == made
-    bench(*job, "--no-cache")
+    bench("compile", *job, "--no-cache")
     assert Path(first["path"]).stat().st_mtime_ns > made
     assert Cache(shared_cache).size()["build"][0] >= 1
 
@@ -216,9 +243,8 @@ def test_anyway_records_the_hardware_observed(bench: Any, tiny_onnx: Path) -> No
     pytest.importorskip("openvino")
     asked = ["-t", "cascade-lake-fp32", "--anyway", *QUICK, "--json"]
     row = bench("run", "-m", tiny_onnx, *asked).json
-    here = bench("run", "-m", tiny_onnx, "-t", "cpu-ort-fp32", *QUICK, "--json").json
     assert row["status"] == "ok"
-    assert row["hardware"] == here["hardware"]
+    assert row["hardware"] == observe().hardware("cpu")
     assert "Cascade Lake" not in row["hardware"]
 
 
@@ -248,7 +274,7 @@ def test_a_missing_external_file_is_named(bench: Any, tiny_onnx: Path, tmp_path:
         location="net.weights",
         size_threshold=0,
     )
-    assert bench("run", "-m", tmp_path / "net.onnx", *FAKE, *QUICK).status in WORKED
+    assert bench("compile", "-m", tmp_path / "net.onnx", *FAKE).status == 0
     (tmp_path / "net.weights").unlink()
     ran = bench("run", "-m", tmp_path / "net.onnx", *FAKE, "--json")
     assert ran.status == 1
@@ -258,48 +284,50 @@ def test_a_missing_external_file_is_named(bench: Any, tiny_onnx: Path, tmp_path:
 def test_a_batch_that_the_file_does_not_allow(bench: Any, tmp_path: Path) -> None:
     fixed = write_network(tmp_path / "fixed.onnx", batch=1)
     on = [word for name in ("cpu-ort-*", "cpu-openvino-fp32") for word in ("-t", name)]
-    assert bench("run", "-m", fixed, *on, *QUICK).status in WORKED
+    assert bench("compile", "-m", fixed, *on).status == 0
     ran = bench("run", "-m", fixed, *on, "--batch", "4", *QUICK, "--json")
     assert ran.status == 1
     assert {row["failure"]["kind"] for row in ran.json} == {"fixed-batch"}
 
 
-@pytest.mark.parametrize(
-    ("fault", "kind", "stage"),
-    [
-        ("raise@build", "simulated", "build"),
-        ("raise@time", "simulated", "time"),
-        ("crash@open", "crash", "open"),
-        ("crash@time", "crash", "time"),
-        ("kill@time", "crash", "time"),
-        ("oom@build", "oom", "build"),
-        ("exit@build", "crash", "build"),
-        ("wrong@time", "wrong-output", "check"),
-    ],
-)
-def test_a_fault_is_a_row_and_the_next_job_runs(
-    bench: Any, tiny_onnx: Path, fault: str, kind: str, stage: str, tmp_path: Path
-) -> None:
-    """The second target has a fault of its own option only; it is made by a target file."""
-    own = tmp_path / "targets.toml"
-    own.write_text(
-        '[target.faulty]\nhardware = "simulated"\nrunner = "null"\nprecision = "fp32"\n'
+FAULTS = [
+    ("raise@build", "simulated", "build"),
+    ("raise@time", "simulated", "time"),
+    ("crash@open", "crash", "open"),
+    ("crash@time", "crash", "time"),
+    ("kill@time", "crash", "time"),
+    ("oom@build", "oom", "build"),
+    ("exit@build", "crash", "build"),
+    ("wrong@time", "wrong-output", "check"),
+]
+
+
+def faulty(name: str, fault: str) -> str:
+    """The TOML of a target that has a fault of its own."""
+    return (
+        f'[target.{name}]\nhardware = "simulated"\nrunner = "null"\nprecision = "fp32"\n'
         f'options = {{ fault = "{fault}" }}\n'
     )
-    ran = run_in_a_process(
-        ["-m", str(tiny_onnx), "-t", "faulty", "-t", "null-fp32", *QUICK, "--json"],
-        {"BENCH_TARGETS": str(own)},
-    )
-    assert ran.returncode == 1
-    failed, fine = json.loads(ran.stdout)
-    assert (failed["failure"]["kind"], failed["failure"]["stage"]) == (kind, stage)
-    assert "\n" not in failed["failure"]["message"]
+
+
+def test_a_fault_is_a_row_and_the_next_job_runs(
+    bench: Any, tiny_onnx: Path, own_targets: Callable[[str], Path]
+) -> None:
+    """Faults after faults, and a target without any at the end."""
+    own_targets("".join(faulty(f"fault-{i}", fault) for i, (fault, *_) in enumerate(FAULTS)))
+    ran = bench("run", "-m", tiny_onnx, "-t", "fault-*", "-t", "null-fp32", *QUICK, "--json")
+    assert ran.status == 1
+    *failed, fine = ran.json
+    for row, (fault, kind, stage) in zip(failed, FAULTS, strict=True):
+        assert (row["failure"]["kind"], row["failure"]["stage"]) == (kind, stage), fault
+        assert "\n" not in row["failure"]["message"]
     assert fine["status"] == "ok"
-    assert "Traceback" not in ran.stderr
+    assert "Traceback" not in ran.err
 
 
 def test_a_hang_is_ended_by_the_time_limit(bench: Any, tiny_onnx: Path) -> None:
-    ran = bench("run", "-m", tiny_onnx, *FAKE, "-o", "fault=hang@time", "--timeout", "6", "--json")
+    stuck = ["-o", "fault=hang@time", "--processes", "1", "--timeout", "6"]
+    ran = bench("run", "-m", tiny_onnx, *FAKE, *stuck, "--json")
     assert ran.status == 1
     assert ran.json["failure"]["kind"] == "timeout"
     assert ran.json["failure"]["stage"] == "time"
@@ -321,7 +349,7 @@ def test_a_process_that_cannot_be_started_is_a_row(
 
 
 def test_a_time_limit_of_months(bench: Any, tiny_onnx: Path) -> None:
-    assert bench("run", "-m", tiny_onnx, *FAKE, *QUICK, "--timeout", "1e7").status in WORKED
+    assert bench("compile", "-m", tiny_onnx, *FAKE, "--timeout", "1e7").status == 0
 
 
 def test_a_signal_without_a_name_is_called_by_its_number() -> None:
@@ -345,7 +373,7 @@ def test_a_number_that_means_nothing_is_invalid_and_exits_6(bench: Any, tiny_onn
 def test_a_store_that_cannot_be_written_is_said_before_measuring(
     bench: Any, tiny_onnx: Path, own_store: Path, tmp_path: Path
 ) -> None:
-    bench("run", "-m", tiny_onnx, *FAKE, *QUICK)
+    Store(str(own_store)).append(ok())
     read_only = f"sqlite:///file:{own_store}?mode=ro&uri=true"
     ran = bench("run", "-m", tiny_onnx, *FAKE, *QUICK, "--store", read_only)
     assert ran.status == 1
@@ -360,25 +388,16 @@ def test_a_store_that_cannot_be_written_is_said_before_measuring(
     assert len(Store(str(own_store)).read()) == 1
 
 
-def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+def start(arguments: list[str]) -> subprocess.Popen[str]:
     """The command line in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", "from bench.cli import main; main()", "run", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
         # A shell starts its background jobs with SIGINT ignored, and the tests may be one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-
-
-def run_in_a_process(
-    arguments: list[str], environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    process = start(arguments, environment)
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def wait_for_results(store: Path, n: int) -> None:
@@ -390,21 +409,23 @@ def wait_for_results(store: Path, n: int) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed]
+    """Its children, as soon as it has any."""
+    for _ in range(600):
+        if listed := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            return [int(child) for child in listed]
+        time.sleep(0.1)
+    raise AssertionError("no child was ever started")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_end_in_the_middle_keeps_what_was_finished_and_leaves_no_child(
-    tiny_onnx: Path, own_store: Path, blow: signal.Signals
+    tiny_onnx: Path, own_store: Path, own_targets: Callable[[str], Path], blow: signal.Signals
 ) -> None:
-    long = ["-t", "null-fp32", "-t", "null-int8", "--processes", "1", "--max-seconds", "60"]
-    process = start(["-m", str(tiny_onnx), *long, "--min-seconds", "3", "--json"], {})
+    own_targets(faulty("stuck", "hang@time"))
+    process = start(["-m", str(tiny_onnx), "-t", "null-fp32", "-t", "stuck", *QUICK, "--json"])
     wait_for_results(own_store, 1)
-    time.sleep(1.0)  # into the second job
-    children = children_of(process.pid)
-    assert children
+    children = children_of(process.pid)  # of the second job: those of the first have ended
     process.send_signal(blow)
     out, err = process.communicate(timeout=30)
     assert "Traceback" not in err
@@ -427,7 +448,7 @@ def is_ours(pid: int) -> bool:
 
 
 def test_an_fp32_target_refuses_a_quantized_file(bench: Any, tiny_onnx: Path) -> None:
-    row = bench("run", "-m", tiny_onnx, "-t", "cpu-ort-int8", *QUICK, "--json").json
+    row = bench("compile", "-m", tiny_onnx, "-t", "cpu-ort-int8", "--json").json
     quantized = row["artifacts"][-1]["path"]
     ran = bench("run", "-m", quantized, "-t", "cpu-o*-fp32", *QUICK, "--json")
     assert ran.status == 1
@@ -455,18 +476,22 @@ def test_external_data_can_be_quantized(bench: Any, tiny_onnx: Path, tmp_path: P
     onnx.save(
         onnx.load(tiny_onnx), path, save_as_external_data=True, location="w", size_threshold=0
     )
-    row = bench("run", "-m", path, "-t", "cpu-ort-int8", *QUICK, "--json").json
+    row = bench("compile", "-m", path, "-t", "cpu-ort-int8", "--json").json
     assert row["status"] == "ok", row["failure"]
 
 
-def test_a_file_that_changes_during_the_run_is_no_result(tmp_path: Path) -> None:
+def test_a_file_that_changes_during_the_run_is_no_result(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Content that no other test has: the cache may know the same bytes in another place, which
     # then are what is timed, rightly.
     live = write_network(tmp_path / "live.onnx", classes=9)
-    store = tmp_path / "own.db"
-    long = ["-t", "null-fp32", "--processes", "1", "--min-seconds", "8", "--json"]
-    process = start(["-m", str(live), *long, "--store", str(store)], {})
-    time.sleep(6)  # it is being timed, on a slow machine too
-    write_network(live, classes=7)
-    out, _ = process.communicate(timeout=60)
-    assert json.loads(out)["failure"]["kind"] == "changed"
+    real = rounds._stop
+
+    def stop(*asked: Any) -> Any:
+        write_network(live, classes=7)  # every process has begun, and none has finished
+        return real(*asked)
+
+    monkeypatch.setattr(rounds, "_stop", stop)
+    ran = bench("run", "-m", live, *FAKE, *QUICK, "--json")
+    assert (ran.status, ran.json["failure"]["kind"]) == (1, "changed")

@@ -82,6 +82,12 @@ def test_a_list_is_tried_to_its_end_and_only_once(
     assert cover(bench, folder, "--retry-failed").status == 1
     assert [each["model"] for each in attempts(folder)[4:]] == [broken["model"], "nosuchsource:net"]
 
+    assert cover(bench, folder, "--again").status == 1
+    assert [each["model"] for each in attempts(folder)[6:]] == [
+        *(str(tiny_onnx), str(tiny_onnx)),
+        *(broken["model"], "nosuchsource:net"),
+    ]
+
 
 def test_an_interrupted_sweep_goes_on_where_it_was(
     bench: Any, folder: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch

@@ -146,7 +146,7 @@ def test_yolox_by_hand() -> None:
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_all_grids_say_the_same(seed: int) -> None:
     boxes, scores = rows(seed, 20, 3)
     plain = np.concatenate([centred(boxes), scores], axis=1)[None]
@@ -262,7 +262,7 @@ def test_other_outputs_are_refused(decoder: str, outputs: list[Any], words: str)
         read(outputs, decoder, 3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SEEDS, st.integers(0, 40), st.floats(0.05, 0.95), st.integers(1, 3))
 def test_nms_keeps_the_best_and_no_overlapping_pair(
     seed: int, n: int, most: float, classes: int
@@ -362,7 +362,7 @@ def official(truths: Any, predictions: Any, masks: bool = False, classes: int = 
 
 
 @pytest.mark.parametrize("masks", [False, True])
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=SEEDS)
 def test_the_figures_are_pycocotools_own(seed: int, masks: bool) -> None:
     truths, predictions = scene(seed, masks=masks)
@@ -376,7 +376,7 @@ def test_the_figures_are_pycocotools_own(seed: int, masks: bool) -> None:
     assert list(figures.values()) == pytest.approx(official(truths, predictions, masks), abs=1e-9)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS)
 def test_a_weight_is_how_often_an_image_is_there(seed: int) -> None:
     truths, predictions = scene(seed)

@@ -107,6 +107,22 @@ def test_what_the_system_would_not_read_is_read_the_next_time(
     assert opened == []
 
 
+def test_predictions_belong_to_the_preprocessing_they_were_made_with(
+    network: Path, folder: Path
+) -> None:
+    """Two models with the same weights may differ in how they crop: what is kept for one is not the
+    other's."""
+    kept = []
+    for how in ('resize = "squash"', 'resize = "crop"\nshorter_side = 18'):
+        said = f'task = "classification"\nsize = [16, 16]\n{how}\n'
+        network.with_suffix(".toml").write_text(said)
+        with opening() as opened:
+            assert evaluated(network, folder).accuracy.n == N
+        assert len(opened) >= N, "nothing was taken from the cache"
+        kept.append(len(list((network.parent / "cache" / "predictions").iterdir())))
+    assert kept[1] == 2 * kept[0]
+
+
 def test_a_file_that_is_not_there_is_asked_for_once(network: Path, folder: Path) -> None:
     """When it comes, the data have another fingerprint."""
     content = (folder / "03.png").read_bytes()

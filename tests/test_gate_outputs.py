@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import combinations
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
 
-from bench import present_answers
+from bench import present_answers, sides
 from bench.errors import UsageError
 from bench.gate import judge, matrix, outputs
 from bench.records import Recipe
 from bench.store import Store
-from tests.builders import TARGET, job, refused
+from tests.builders import TARGET, job, ok, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +84,123 @@ def test_brackets_are_around_what_no_comparison_confirmed(
     verdict: str | None, status: judge.Status, said: str
 ) -> None:
     assert outputs.change(outcome(verdict, status=status)) == said
+
+
+def test_what_is_not_certain_among_so_many_is_taken_back() -> None:
+    sure, unsure = (outcome("SLOWER", status="REGRESSED", p=p) for p in (1e-6, 5e-3))
+    fine = outcome(status="OK")
+    judge.correct([sure, unsure, fine])
+    assert [each.status for each in (sure, unsure, fine)] == ["REGRESSED", "UNCONFIRMED", "OK"]
+    assert sure.notes == fine.notes == []
+    (note,) = unsure.notes
+    assert "p 0.005" in note
+    assert "not certain enough among 3 jobs: raise confirm_seconds" in note
+
+
+#: docs/ci.md: of several, the exit status is the first of these.
+BY_NEED: list[tuple[judge.Status, int]] = [
+    ("REGRESSED", 4),
+    ("ACCURACY", 5),
+    ("FAILED", 1),
+    ("UNAVAILABLE", 3),
+    ("UNCONFIRMED", 6),
+    ("OK", 0),
+]
+
+
+@pytest.mark.parametrize(("more", "less"), [*combinations(BY_NEED, 2)])
+def test_of_several_outcomes_the_one_that_needs_a_person_most_is_the_exit_status(
+    more: tuple[judge.Status, int], less: tuple[judge.Status, int]
+) -> None:
+    worse, better = outcome(status=more[0]), outcome(status=less[0])
+    assert judge.exit_status([worse]) == more[1]
+    assert judge.exit_status([better, worse, better]) == more[1]
+
+
+def test_what_was_skipped_is_silent_beside_what_was_measured() -> None:
+    skipped = outcome(status="SKIPPED")
+    quiet: list[judge.Status] = ["OK", "FASTER?", "NEW", "NEW-SERIES"]
+    for status in quiet:
+        assert judge.exit_status([skipped, outcome(status=status)]) == 0
+    assert judge.exit_status([skipped, skipped]) == 6
+    assert judge.exit_status([]) == 6
+
+
+@pytest.mark.parametrize(
+    ("status", "tag"),
+    [
+        *(("REGRESSED", "failure"), ("ACCURACY", "failure")),
+        *(("FAILED", "error"), ("UNCONFIRMED", "error")),
+        *(("UNAVAILABLE", "skipped"), ("SKIPPED", "skipped")),
+        *((status, "system-out") for status in ("OK", "FASTER?", "NEW", "NEW-SERIES")),
+    ],
+)
+def test_what_junit_calls_each_outcome(status: judge.Status, tag: str) -> None:
+    suite = ElementTree.fromstring(
+        outputs.junit([outcome("SLOWER", status=status, notes=["why"])]).encode()
+    )
+    counts = {name: int(suite.attrib[name]) for name in ("failures", "errors", "skipped")}
+    counted = {"failure": "failures", "error": "errors", "skipped": "skipped"}.get(tag)
+    assert counts == {name: int(name == counted) for name in counts}
+    (said,) = suite.findall("testcase/*")
+    assert said.tag == tag
+    text = said.text if tag == "system-out" else said.attrib["message"]
+    assert (text or "").startswith(f"{status}; ")
+    assert (text or "").endswith("; why")
+
+
+# Screens and comparisons.
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, factor: float, found: Any = None) -> judge.Outcome:
+    """Tonight it takes so many times as long as in the baseline, by another artifact; `found` is
+    what the comparison then says."""
+    before, after = ok(0), ok(1)
+    assert before.measurement is not None
+    centre = before.measurement.processes
+    slower = tuple(
+        replace(run, blocks_ns=tuple(tuple(int(factor * ns) for ns in b) for b in run.blocks_ns))
+        for run in centre
+    )
+    built = replace(after.artifacts[-1], sha256="ab" * 32)
+    tonight = replace(
+        after,
+        artifacts=(built,),
+        measurement=replace(before.measurement, processes=slower, canary="cd" * 32),
+    )
+    before = replace(before, measurement=replace(before.measurement, canary="cd" * 32))
+    monkeypatch.setattr(sides, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(judge.comparison, "compare", lambda *_: found)
+    monkeypatch.setattr(judge.comparison, "to_public", lambda _: {"verdict": "X", "ratio": 1.0})
+    made = judge.Outcome(job(), result={"verdict": "VALID", "reasons": []})
+    rules = matrix.Matrix(models=("net",), targets=("null",), margin=0.1)
+    unused: Any = None
+    judge.judge(made, tonight, [before], judge.Terms(rules, 1, unused, unused))
+    judge.correct([made])
+    return made
+
+
+def test_what_looks_faster_is_said_and_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    faster = judged(monkeypatch, 0.9)
+    assert (faster.status, judge.exit_status([faster])) == ("FASTER?", 0)
+    assert outputs.change(faster) == "(-10.0 %)"
+    assert judged(monkeypatch, 0.995).status == "OK", "less than half the margin"
+
+
+@pytest.mark.parametrize(
+    ("fast", "medians", "status"),
+    [("SAME", "SLOWER", "UNCONFIRMED"), ("SAME", "FASTER", "OK"), ("SAME", "SAME", "OK")],
+)
+def test_medians_that_say_slower_are_not_silent(
+    monkeypatch: pytest.MonkeyPatch, fast: str, medians: str, status: str
+) -> None:
+    """The calls of one side scatter more: a user waits for those too."""
+    found = SimpleNamespace(
+        failure=None, verdict=fast, verdict_of_medians=medians, contradicted=medians != fast
+    )
+    said = ["by the medians it is another"] if found.contradicted else []
+    monkeypatch.setattr(judge.comparison, "reasons", lambda _: said)
+    assert judged(monkeypatch, 1.2, found).status == status
 
 
 # Odd names.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import gpu, machine, stats
+from bench import diagnosis, gpu, machine, stats
 from bench.environment import environment
 from bench.load import Watch
 from bench.public import energy_mj
@@ -318,6 +318,7 @@ def test_doctor_shows_the_gpu(fake: FakeNvml, bench: Any, monkeypatch: pytest.Mo
     from tests import builders
 
     monkeypatch.setattr(machine, "observe", lambda: builders.gpu("Tesla T4", "7.5"))
+    monkeypatch.setattr(diagnosis, "_runner_problems", lambda _, fit: [None] * (1 + len(fit)))
     fake.sm_mhz, fake.reasons = 585, 0x20
     found = bench("doctor", "--json").json["machine"]
     assert found["gpu"] == "Tesla T4"

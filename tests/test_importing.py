@@ -18,6 +18,7 @@ from tests import foreign_files as files
 from tests.builders import message_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MODEL = ["--model", "builtin:digits-resnet"]
@@ -267,17 +268,12 @@ def test_a_log_that_tells_of_something_else(
 
 @pytest.mark.parametrize("engine", ["net.plan", ""])
 def test_tf32_is_no_fp32(
-    bring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+    bring: Any, tmp_path: Path, own_targets: Callable[[str], Path], engine: str
 ) -> None:
-    own = tmp_path / "own.toml"
-    own.write_text(
+    own_targets(
         '[hardware.a10]\nname = "an A10"\ndevice = "gpu"\ngpu = "A10"\n'
         '[target.a10-fp32]\nhardware = "a10"\nrunner = "tensorrt"\nprecision = "fp32"\n'
     )
-    monkeypatch.setenv("BENCH_TARGETS", str(own))
-    from bench import targets
-
-    targets._load.cache_clear()
     how = {"device": ("NVIDIA A10", "8.6", 72), "precision": "FP32", "engine": engine}
     pair = files.trtexec(tmp_path, version="10.9.0", **how)
     log = pair[1].read_text().replace("=== Model", "TF32 is enabled by default.\n=== Model", 1)
@@ -288,7 +284,6 @@ def test_tf32_is_no_fp32(
         assert "does not tell the precision" in done.err
     else:
         refused(done, "TF32", "--noTF32")
-    targets._load.cache_clear()
 
 
 def without(line: str) -> Any:
@@ -653,7 +648,7 @@ def test_csv_of_other_hardware(bring: Any, tmp_path: Path) -> None:
     refused(bring("csv", path, None, "t4-fp16"), "needs an NVIDIA T4", "AMD EPYC")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255), which=st.integers(0, 1))
 def test_no_damaged_byte_is_more_than_a_sentence(
     tmp_path: Path, at: int, byte: int, which: int

@@ -57,6 +57,7 @@ def test_segnet_is_outlined_as_it_is() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_hub")
 def test_the_known_models_of_the_hub_are_outlined_as_they_are() -> None:
     pytest.importorskip("transformers")
     known = {each.name: each for each in of_source("hf")}

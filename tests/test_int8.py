@@ -51,14 +51,20 @@ def normal(*shape: int) -> Any:
 
 
 def in_both(
-    path: Path, target: str, to: Path, n: int = 4, keep: tuple[str, ...] = ()
+    path: Path,
+    target: str,
+    to: Path,
+    n: int = 4,
+    method: str | None = None,
+    keep: tuple[str, ...] = (),
 ) -> tuple[list[Any], list[Any]]:
     """What the network computes of its calibration inputs in fp32, and in int8 on a target."""
     [where] = targets.select([target])
     runner: Any = plugins.runner(where.runner)
     model = OnnxFile().describe(str(path), "pretrained")
     source = artifact(path, form="onnx", made_by="test", build_s=0.0)
-    how = replace(Calibration.of(model, None, n, runner.methods[0]), keep=keep)
+    how = replace(Calibration.of(model, None, n, method or runner.methods[0]), keep=keep)
+    to.mkdir(exist_ok=True)
     built = runner.build(source, where, how, to)
     with check.reference(source) as [session]:
         wanted = [check.outputs(session, feed)[0] for feed in how.feeds()]
@@ -121,6 +127,57 @@ def test_attention_that_is_shared_by_many_outlives_int8(target: str, tmp_path: P
     path = written(tmp_path / "net.onnx", nodes, weights, [1, 600, 16])
     for wanted, found in zip(*in_both(path, target, tmp_path), strict=True):
         assert cosine_similarity(wanted, found) > (0.99 if exact else 0.85)
+
+
+def two_layers(path: Path, *, second: Any) -> Path:
+    """Two convolutions; the second one's input has nothing but zeros in channel 1."""
+    first, bias = normal(16, 3, 3, 3), normal(16)
+    first[1], bias[1] = 0, -1
+    nodes = [
+        helper.make_node("Conv", ["input", "w1", "b1"], ["a"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("Conv", ["b", "w2", "b2"], ["output"], "second"),
+    ]
+    weights = {"w1": first, "b1": bias, "w2": second, "b2": normal(8)}
+    return written(path, nodes, weights, [1, 3, 16, 16])
+
+
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [
+        ("cpu-openvino-int8", "accurate-bias"),
+        ("cpu-openvino-int8", "performance"),
+        ("cpu-ort-int8", "percentile"),
+        ("cpu-ort-int8", "entropy"),
+    ],
+)
+def test_every_method_makes_an_int8_that_computes_the_same(
+    target: str, method: str, tmp_path: Path
+) -> None:
+    path = two_layers(tmp_path / "net.onnx", second=normal(8, 16, 1, 1))
+    wanted, found = map(np.concatenate, in_both(path, target, tmp_path, method=method))
+    assert 0.99 < cosine_similarity(wanted, found) < 1
+
+
+def test_openvino_keeps_the_layer_that_int8_ruins(tmp_path: Path) -> None:
+    """A weight, of what is always zero, beside which all others are rounded to nothing."""
+    ov = pytest.importorskip("openvino")
+    from runners import ov_int8
+
+    target = "cpu-openvino-int8"
+
+    ruined = normal(8, 16, 1, 1)
+    ruined[:, 1] = 400
+    path = two_layers(tmp_path / "net.onnx", second=ruined)
+    model = OnnxFile().describe(str(path), "pretrained")
+    how = Calibration.of(model, None, 4, "mixed")
+    ranked = ov_int8.rank(ov.Core().read_model(path), how)
+    assert [name.partition("/")[0] for name in ranked] == ["second", "first"]
+    lost, saved = (
+        cosine_similarity(*map(np.concatenate, in_both(path, target, tmp_path / name, keep=keep)))
+        for name, keep in (("all", ()), ("kept", (ranked[0],)))
+    )
+    assert lost < 0.99 < saved
 
 
 @pytest.mark.parametrize("opset", [17, 18])

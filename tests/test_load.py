@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,14 +18,30 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 BURN = "while True: pass"
 
 
-def test_a_watch_adds_up_its_blocks_and_nothing_between() -> None:
+def test_a_watch_adds_up_its_blocks_and_nothing_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a made clock; the process works for half of the time that passes."""
+    now_ns = [0]
+
+    def usage(_: int) -> SimpleNamespace:
+        return SimpleNamespace(ru_utime=now_ns[0] / 2e9, ru_stime=0.0, ru_nivcsw=0)
+
+    monkeypatch.setattr(timing, "_clock", lambda: now_ns[0])
+    monkeypatch.setattr(load.resource, "getrusage", usage)
     watch = Watch()
     for _ in range(2):
         with watch:
-            timing.spin(30_000_000)
-        time.sleep(0.2)
-    assert 0.06 <= watch.total.wall_ns / 1e9 < 0.2
-    assert 0.02 <= watch.total.own_cpu_ns / 1e9 <= watch.total.wall_ns / 1e9 + 0.02
+            now_ns[0] += 30_000_000
+        now_ns[0] += 200_000_000
+    assert watch.total.wall_ns == 60_000_000
+    assert watch.total.own_cpu_ns == pytest.approx(30_000_000, abs=10)
+
+
+def test_its_own_work_is_seen() -> None:
+    watch, began = Watch(), time.process_time()
+    with watch:
+        while time.process_time() - began < 0.03:
+            pass
+    assert 0.02e9 <= watch.total.own_cpu_ns <= watch.total.wall_ns + 0.02e9
 
 
 @linux

@@ -40,6 +40,27 @@ def test_usable_threads_keep_to_the_affinity() -> None:
     assert usable_on(*allowed) == machine.usable_threads()
 
 
+@pytest.mark.parametrize(
+    ("threads", "kept"),
+    [(1, {5}), (2, {4, 5}), (4, {1, 2, 4, 5}), (5, None), (8, None)],
+)
+def test_a_process_is_kept_to_one_cpu_of_each_of_the_last_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: int, kept: set[int] | None
+) -> None:
+    """Six CPUs of four cores: 1 and 7, 2 and 8, 4, 5. More threads than cores stay free."""
+    machine.observe()
+    siblings = {1: "1,7", 7: "1,7", 2: "2,8", 8: "2,8"}
+    pinned: list[set[int]] = []
+    monkeypatch.setattr(machine, "_core", lambda cpu: siblings.get(cpu, str(cpu)))
+    monkeypatch.setattr(machine, "_read", lambda _: "")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 4, 5, 7, 8}, raising=False)
+    monkeypatch.setattr(
+        os, "sched_setaffinity", lambda _, cpus: pinned.append(set(cpus)), raising=False
+    )
+    machine.pin(threads)
+    assert pinned == ([] if kept is None else [kept])
+
+
 def test_usable_threads_here() -> None:
     assert 1 <= machine.usable_threads() <= (os.cpu_count() or 1)
 

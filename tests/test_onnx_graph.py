@@ -525,9 +525,7 @@ def whole_enough(path: Path) -> bool:
     return True
 
 
-@settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, len(WHOLE)), junk=st.binary(min_size=1, max_size=8))
 def test_no_damage_is_fatal(tmp_path: Path, at: int, junk: bytes) -> None:
     """Reading, verifying and counting a damaged file give an answer, or one sentence."""

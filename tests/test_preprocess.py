@@ -110,7 +110,7 @@ def test_an_image_smaller_than_the_crop_is_padded(size: tuple[int, int], crop: i
     assert_same(picture(*size), how(height=crop, width=crop, shorter_side=20))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     crop=st.tuples(st.integers(1, 60), st.integers(1, 60)),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import campaign, pipeline, plugins, recipes, remedies
+from bench import campaign, pipeline, plugins, present, recipes, remedies
 from bench.cache import artifact
 from bench.errors import UsageError
 from bench.messages import Prepare, Quantized
@@ -154,6 +154,9 @@ def test_harm_sees_small_scores_beside_large_boxes() -> None:
 
 # Through the command line.
 
+#: With one thread there is no pool to wait for between blocks.
+ONE = ["--threads", "1", *QUICK]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -168,14 +171,18 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_sweep_tells_its_rows_apart(bench: Any, network: Path, folder: Path) -> None:
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-*", *QUICK]
-    ran = bench(*job, "--calibration", "minmax:4,percentile:8", "--calibration", "minmax:8:1")
+def test_a_sweep_tells_its_rows_apart(
+    bench: Any, network: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ways = ["--calibration", "minmax:4,percentile:8", "--calibration", "minmax:8:1"]
+    ran = bench("run", "-m", network, "--data", folder, "-t", "cpu-ort-*", *ways, *ONE, "--json")
     assert ran.status in WORKED, ran.err
-    assert max(map(len, ran.out.splitlines())) <= 80
+    rows = ran.json
+    present.results(rows)  # as without --json
+    table = capsys.readouterr().out
+    assert max(map(len, table.splitlines())) <= 80
     for words in ("minmax:4", "percentile:8", "minmax:8:1"):
-        assert words in ran.out
-    rows = bench(*job, "--calibration", "minmax:4,percentile:8,minmax:8:1", "--json").json
+        assert words in table
     made = [row["calibration"] for row in rows]
     assert made[0] is None  # fp32 is measured once
     assert [each["recipe"] for each in made[1:]] == ["minmax:4", "percentile:8", "minmax:8:1"]
@@ -189,8 +196,25 @@ def test_a_sweep_tells_its_rows_apart(bench: Any, network: Path, folder: Path) -
     assert "cpu-ort-int8 minmax:8:1" in table
 
 
+def test_a_sweep_is_compiled_without_being_measured(
+    bench: Any, network: Path, folder: Path
+) -> None:
+    ways = ["--data", folder, "--calibration", "minmax:4,percentile:8", "--batch", "2"]
+    ran = bench("compile", "-m", network, "-t", "cpu-ort-int8", *ways, "--json")
+    assert ran.status == 0, ran.err
+    made = [row["compiled"]["details"] for row in ran.json]
+    assert [(each["calibration_method"], each["calibration_n"]) for each in made] == [
+        ("minmax", 4),
+        ("percentile", 8),
+    ]
+    for row in ran.json:
+        assert row["batch"] == 2
+        assert row["check"]["cosine"] > 0.8
+        assert not any("random inputs" in note for note in row["notes"])
+
+
 def test_enough_at_once_is_timed(bench: Any, network: Path, folder: Path) -> None:
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE]
     ran = bench(*job, "--max-drop", "100", "--json")
     assert ran.status in WORKED, ran.err
     [trial] = ran.json["tried"]
@@ -200,7 +224,7 @@ def test_enough_at_once_is_timed(bench: Any, network: Path, folder: Path) -> Non
 
 
 def test_a_method_that_is_not_there(bench: Any, network: Path, folder: Path) -> None:
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE]
     wrong = bench(*job, "--calibration", "minmac:8")
     assert wrong.status == 2
     assert "minmax" in wrong.err
@@ -213,7 +237,9 @@ def test_a_method_that_is_not_there(bench: Any, network: Path, folder: Path) -> 
 
 
 @pytest.mark.slow
-def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_kept_fails_with_the_table(
+    bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A network whose labels are its own fp32 answers: any other answer is a loss."""
     network, folder = write_network(tmp_path / "net.onnx"), tmp_path / "val"
     (tmp_path / "net.toml").write_text('task = "classification"\nsize = [16, 16]\nscale = 1\n')
@@ -231,7 +257,7 @@ def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) ->
         Image.fromarray(images[i]).save(folder / f"{i}.png")
         lines.append(f"{i}.png {scores[i].argmax()}\n")
     (folder / "val.txt").write_text("".join(lines))
-    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *QUICK]
+    job = ["run", "-m", network, "--data", folder, "-t", "cpu-ort-int8", *ONE]
     ran = bench(*job, "--max-drop", "0", "--json")
     tried = ran.json["tried"]
     assert [trial["method"] for trial in tried][:3] == ["minmax", "percentile", "entropy"]
@@ -242,9 +268,10 @@ def test_what_cannot_be_kept_fails_with_the_table(bench: Any, tmp_path: Path) ->
         assert ran.status == 5, ran.err
         assert ran.json["failure"]["kind"] == "accuracy"
         assert ran.json["latency"] is None
-    table = bench(*job, "--max-drop", "0")
-    assert "fp32 layers" in table.out
-    assert "percentile" in table.out
+    present.results([ran.json])  # as without --json
+    table = capsys.readouterr().out
+    assert "fp32 layers" in table
+    assert "percentile" in table
 
 
 class Compiles(OrtRunner):

@@ -157,8 +157,7 @@ def boxes(figure: Figure) -> list[Box]:
     return [Box(it.x0, it.y0, it.x1, it.y1) for it in extents]
 
 
-#: Without a deadline: machines are shared, and speed is not what these tests are about.
-calm = settings(deadline=None, max_examples=60)
+sixty = settings(max_examples=60)
 
 # The frontier of plain points.
 
@@ -170,7 +169,7 @@ def dominates(a: tuple[float, float], b: tuple[float, float]) -> bool:
     return a[0] <= b[0] and a[1] >= b[1] and a != b
 
 
-@calm
+@sixty
 @given(points)
 def test_frontier_is_what_nothing_dominates(cloud: list[tuple[float, float]]) -> None:
     kept = frontier(cloud)
@@ -180,14 +179,14 @@ def test_frontier_is_what_nothing_dominates(cloud: list[tuple[float, float]]) ->
         assert i in kept or any(dominates(cloud[k], point) for k in kept)
 
 
-@calm
+@sixty
 @given(points, st.randoms())
 def test_frontier_does_not_depend_on_order(cloud: list[tuple[float, float]], dice: Any) -> None:
     shuffled = dice.sample(cloud, len(cloud))
     assert [cloud[i] for i in frontier(cloud)] == [shuffled[i] for i in frontier(shuffled)]
 
 
-@calm
+@sixty
 @given(points)
 def test_frontier_rises(cloud: list[tuple[float, float]]) -> None:
     for a, b in itertools.pairwise(cloud[i] for i in frontier(cloud)):
@@ -324,7 +323,7 @@ sizes = st.tuples(st.floats(5, 200), st.floats(8, 30))
 worth = st.just(math.inf) | st.floats(5, 60)
 
 
-@calm
+@sixty
 @given(st.lists(st.tuples(spot, sizes, worth), max_size=20), st.lists(spot, max_size=8))
 def test_labels_collide_with_nothing(asked: list[Any], elsewhere: list[Any]) -> None:
     wanted = [Wanted(x, y, w, h, worth) for (x, y), (w, h), worth in asked]
@@ -346,7 +345,7 @@ def test_labels_collide_with_nothing(asked: list[Any], elsewhere: list[Any]) -> 
                 assert not other.crossed_by((label.x, label.y), end)
 
 
-@calm
+@sixty
 @given(spot, sizes)
 def test_a_lone_label_always_finds_a_place(at: tuple[float, float], size: Any) -> None:
     [box] = place([Wanted(*at, *size)], [Box(*at, *at).padded(5)], [], FRAME)
@@ -358,7 +357,7 @@ def test_a_label_without_room_is_left_out() -> None:
     assert place([Wanted(50, 50, 40, 10, worth=20)], [Box(0, 0, 200, 200)], [], FRAME) == [None]
 
 
-@calm
+@sixty
 @given(spot, spot, spot, sizes)
 def test_crossing_a_box_means_a_point_inside(a: Any, b: Any, corner: Any, size: Any) -> None:
     box = Box(corner[0], corner[1], corner[0] + size[0], corner[1] + size[1])
@@ -372,7 +371,7 @@ def test_crossing_a_box_means_a_point_inside(a: Any, b: Any, corner: Any, size: 
 # Axes.
 
 
-@calm
+@sixty
 @given(st.lists(st.tuples(st.floats(1e-4, 1e4), st.floats(0, 100)), min_size=1, max_size=20))
 def test_scales_hold_every_interval(cloud: list[tuple[float, float]]) -> None:
     rows = [row(ms=ms, percent=percent) for ms, percent in cloud]
@@ -573,7 +572,7 @@ def test_file_names_are_tame_and_unique() -> None:
     assert all(len(name) < 90 for name in names)
 
 
-@calm
+@sixty
 @given(st.text(max_size=60), st.integers(2, 50))
 def test_shorten(text: str, length: int) -> None:
     short = shorten(text, length)

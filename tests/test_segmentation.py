@@ -188,7 +188,7 @@ def scene(seed: int, images: int = 4) -> tuple[list[Any], list[Any]]:
     return truths, maps
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SEEDS)
 def test_the_figures_are_those_of_a_plain_count(seed: int) -> None:
     truths, maps = scene(seed)
@@ -198,7 +198,7 @@ def test_the_figures_are_those_of_a_plain_count(seed: int) -> None:
     assert figures == pytest.approx(plain(truths, maps), abs=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(SEEDS)
 def test_a_weight_is_how_often_an_image_is_there(seed: int) -> None:
     truths, maps = scene(seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,6 @@ from tests.builders import refused
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
-
-
-@pytest.fixture
-def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No name is found, as on a machine without a network; nothing is cached either."""
-
-    def refuse(*_: object, **__: object) -> Any:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
 
 def test_every_torchvision_model_of_images_is_described() -> None:

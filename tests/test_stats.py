@@ -23,7 +23,7 @@ PROCESSES = st.lists(
 SHARE = st.integers(1, 10**5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(PROCESSES)
 def test_interval_holds_the_median(processes: list[list[list[int]]]) -> None:
     low, high = stats.median_interval(processes)
@@ -50,7 +50,7 @@ def test_student_is_scipys(df: int) -> None:
     assert stats.student(df) == pytest.approx(t.ppf(0.975, df), rel=1e-7)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 10**6))
 def test_signed_rank_interval_is_the_tests_own(n: int, seed: int) -> None:
     """A centre lies inside exactly when the signed-rank test at 5 % does not reject it."""
@@ -108,7 +108,6 @@ def test_one_wild_pair_does_not_move_the_estimate() -> None:
 BLOCKS = st.lists(st.lists(SAMPLE, min_size=1, max_size=20), min_size=1, max_size=10)
 
 
-@settings(deadline=None)
 @given(BLOCKS, BLOCKS)
 def test_ratio_the_other_way_round_is_one_over_it(a: list[list[int]], b: list[list[int]]) -> None:
     n = min(len(a), len(b))
@@ -131,7 +130,7 @@ def test_ratio_is_blind_to_interruptions() -> None:
     assert stats.ratio(struck, calm) == pytest.approx(1.0, abs=0.001)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.05, 0.5))
 def test_interval_is_wider_when_processes_disagree(seed: int, apart: float) -> None:
     agree = [blocks_ns(seed + i) for i in range(4)]

@@ -32,7 +32,6 @@ KEPT = [
 ]
 #: A public row takes a bootstrap: few of them, and not thousands to find a smaller one.
 SLOW = settings(
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],
     max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -180,7 +179,7 @@ def test_a_line_that_was_changed_is_named(
     assert store.read() == []
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(min_size=1, max_size=60))
 @example(b"\x89PNG\r\n\x1a\n\x00\x00")
 @example(b'{"record": "\xff"}')
@@ -195,7 +194,7 @@ def test_binary_junk_is_refused(path: Path, junk: bytes) -> None:
     assert "[Result" not in said
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 10**6), byte=st.integers(0, 255))
 def test_no_changed_byte_changes_a_result(path: Path, at: int, byte: int) -> None:
     """Whatever a bad disk does to a line: it is refused, or it is the result that was exported."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,10 @@ from tests.conftest import QUICK, WORKED
 pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch")
 pytest.importorskip("openvino")
+
+
+#: With one thread there is no pool to wait for between blocks.
+ORT = ["-t", "cpu-ort-fp32", "--threads", "1"]
 
 
 def row(bench: Any, *arguments: str | Path) -> Any:
@@ -47,7 +50,7 @@ def test_a_digits_network_on_every_cpu_target(bench: Any) -> None:
 def test_the_report_draws_what_was_measured(bench: Any, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     many = ["-m", "builtin:digits-lenet", "-m", "builtin:digits-mobilenet"]
-    rows = row(bench, *many, "-t", "cpu-ort-*")
+    rows = row(bench, *many, "-t", "cpu-ort-*", "--threads", "1")
     ran = bench("report", "--out", tmp_path)
     written = ran.out.split()
     endings = {Path(path).suffix for path in written}
@@ -60,7 +63,7 @@ def test_the_report_draws_what_was_measured(bench: Any, tmp_path: Path) -> None:
 
 
 def test_random_weights_get_no_accuracy(bench: Any) -> None:
-    found = row(bench, "-m", "builtin:digits-lenet", "--weights", "random", "-t", "cpu-ort-fp32")
+    found = row(bench, "-m", "builtin:digits-lenet", "--weights", "random", *ORT)
     assert found["weights"] == "random"
     assert found["accuracy"] is None
     assert found["published"] is None
@@ -73,7 +76,7 @@ def test_weights_of_a_file(bench: Any, tmp_path: Path) -> None:
     shipped = digits.weights_file("digits-lenet")
     as_pickle = tmp_path / "lenet.pt"
     torch.save({"state_dict": load_file(shipped)}, as_pickle)
-    job = ["-m", "builtin:digits-lenet", "-t", "cpu-ort-fp32"]
+    job = ["-m", "builtin:digits-lenet", *ORT]
     wanted = row(bench, *job)["accuracy"]["value"]
     for path in (shipped, as_pickle):
         found = row(bench, *job, "--weights", path)
@@ -91,12 +94,21 @@ def test_weights_of_a_file(bench: Any, tmp_path: Path) -> None:
     assert "does not exist" in missing.err
 
 
-@pytest.mark.parametrize("model", ["timm:mobilenetv3_small_050", "torchvision:squeezenet1_1"])
-def test_a_zoo_model_with_random_weights(bench: Any, model: str) -> None:
-    rows = row(bench, "-m", model, "--weights", "random", "-t", "cpu-o*-fp32", "-t", "cpu-*-int8")
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [
+        ("timm:mobilenetv3_small_050", ["run", *QUICK]),
+        ("torchvision:squeezenet1_1", ["compile"]),
+    ],
+)
+def test_a_zoo_model_with_random_weights(bench: Any, model: str, how: list[str]) -> None:
+    on = ["-t", "cpu-o*-fp32", "-t", "cpu-*-int8"]
+    rows = bench(*how, "-m", model, "--weights", "random", *on, "--json").json
+    assert len(rows) == 4
     for each in rows:
         assert each["status"] == "ok", each["failure"]
-        assert each["accuracy"] is None
+        assert each.get("accuracy") is None
+        assert each["check"]["cosine"] > (0.9999 if each["precision"] == "fp32" else 0.8)
         assert each["artifacts"][0]["details"]["dynamic_batch"] is True
         assert each["artifacts"][0]["details"]["parity_cosine"] > 0.9999
     small = {each["precision"]: each["artifact_mb"] for each in rows if each["runner"] == "ort"}
@@ -125,17 +137,14 @@ def test_a_python_factory(bench: Any, tmp_path: Path, monkeypatch: pytest.Monkey
         "    return net, torch.zeros(1, 1, 8, 8)\n"
         "def broken():\n"
         "    raise RuntimeError('no luck')\n"
-        "def number():\n"
-        "    return 7\n"
     )
     monkeypatch.chdir(tmp_path)
-    found = row(bench, "-m", "py:mynets:small", "-t", "cpu-ort-fp32")
+    found = row(bench, "-m", "py:mynets:small", *ORT)
     assert found["status"] == "ok"
     assert found["params_m"] == pytest.approx((36 + 4 + 4 * 36 * 3 + 3) / 1e6)
     assert (
         "no luck" in row(bench, "-m", "py:mynets:broken", "-t", "null-fp32")["failure"]["message"]
     )
-    assert "int" in row(bench, "-m", "py:mynets:number", "-t", "null-fp32")["failure"]["message"]
     for wrong in ("py:mynets:nothing", "py:nowhere:small", "py:mynets"):
         assert bench("run", "-m", wrong, "-t", "null-fp32").status == 2
 
@@ -169,17 +178,13 @@ def test_accuracy_on_a_folder_of_images(bench: Any, tmp_path: Path) -> None:
         folder = tmp_path / "digits" / str(sample.truth)
         folder.mkdir(parents=True, exist_ok=True)
         sample.load().save(folder / f"{i:04}.png")
-    job = ["-m", "builtin:digits-mobilenet", "-t", "cpu-ort-int8"]
+    job = ["-m", "builtin:digits-mobilenet", "-t", "cpu-ort-int8", "--threads", "1"]
     found = row(bench, *job, "--data", tmp_path / "digits", "--calibration", "20")["accuracy"]
     assert found["dataset"] == "digits"
     assert found["n"] == 180
     assert found["value"] > 95
     limited = row(bench, *job, "--data", tmp_path / "digits", "--limit", "50")
     assert limited["accuracy"]["n"] == 50
-    (tmp_path / "digits" / "3" / "broken.png").write_bytes(b"\x89PNG")
-    broken = row(bench, *job, "--data", tmp_path / "digits", "--calibration", "0")
-    assert (broken["accuracy"]["n"], broken["accuracy"]["skipped"]) == (200, 1)
-    assert any("broken.png" in note for note in broken["notes"])
 
 
 def test_large_models_keep_their_weights_beside_the_graph(
@@ -203,32 +208,6 @@ def test_large_models_keep_their_weights_beside_the_graph(
     assert (split / two.companions[0]).stat().st_size > 100_000
     assert two.details["parity_cosine"] > 0.9999
     assert onnx_graph.facts(two) == onnx_graph.facts(one)
-
-
-def test_accuracy_belongs_to_the_preprocessing_it_was_measured_with(
-    bench: Any, tmp_path: Path
-) -> None:
-    """Two tags of one architecture with the same weights differ in how they crop: what is cached
-    for one is not the other's."""
-    from PIL import Image
-    from timm import create_model
-
-    torch.manual_seed(0)
-    file = tmp_path / "resnet18.pt"
-    torch.save(create_model("resnet18", pretrained=False).state_dict(), file)
-    for name in ("a", "b"):
-        folder = tmp_path / "val" / f"n0144{'0764' if name == 'a' else '3537'}"
-        folder.mkdir(parents=True)
-        for i in range(4):
-            Image.effect_noise((300, 260), 40 + i).convert("RGB").save(folder / f"{name}{i}.png")
-    cached = Path(os.environ["BENCH_CACHE"]) / "predictions"
-    job = ["--weights", file, "--data", tmp_path / "val", "-t", "cpu-ort-fp32"]
-    before = len(list(cached.glob("*"))) if cached.exists() else 0
-    counts = []
-    for tag in ("a1_in1k", "tv_in1k"):
-        assert row(bench, "-m", f"timm:resnet18.{tag}", *job)["accuracy"]["n"] > 0
-        counts.append(len(list(cached.glob("*"))) - before)
-    assert counts[1] > counts[0]
 
 
 def test_tags_of_weights_can_be_named(bench: Any) -> None:
