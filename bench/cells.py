@@ -88,7 +88,8 @@ def target(row: Row, rows: Sequence[Row]) -> str:
     options of the runtime and the threads are told where other rows of the target differ in them.
     """
     alike = [other for other in rows if other["target"] == row["target"]]
-    recipes, threads = {made_by(other) for other in alike}, {other["threads"] for other in alike}
+    recipes = {made_by(other) for other in alike} - {""}  # of what failed they are not known
+    threads = {other["threads"] for other in alike} - {None}
     figures = row["latency"] or row["reported"]
     window = figures["window"] if figures else "device"
     return ", ".join(

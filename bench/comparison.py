@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import exp, log
+from math import exp, isfinite, log
 from random import Random
 from statistics import median, stdev
 from typing import TYPE_CHECKING, Any, Literal
@@ -154,7 +154,10 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """What it looks like, where that is certain enough."""
-        return "UNSURE" if self.p_of_change > self.wanted_p else self.looks
+        looks = self.looks
+        if looks in ("SLOWER", "FASTER") and self.p_of_change > self.wanted_p:
+            return "UNSURE"
+        return looks
 
     @property
     def scatter(self) -> float:
@@ -287,7 +290,12 @@ def reasons(found: Comparison) -> list[str]:
         return [f"a process failed at {found.failure.failure.stage}: {found.failure}"]
     said = []
     looks = found.rules.call(found.log_ratio)
-    if looks == "UNSURE":
+    if not isfinite(found.ci95[1]):
+        said.append(
+            f"{len(found.pairs)} pair{'s are' if len(found.pairs) > 1 else ' is'} too few for an "
+            f"interval, which takes six{'' if found.spoilt else f': {found.rules.if_unsure}'}"
+        )
+    elif looks == "UNSURE" and not found.spoilt:
         low, high = (100 * (bound - 1) for bound in found.ci95)
         said.append(
             f"after {len(found.pairs)} pairs the interval is still {low:+.1f} to {high:+.1f} "

@@ -185,7 +185,7 @@ def facts(exported: Artifact) -> Facts:
     params = stated if isinstance(stated, int) else _elements(model)
     found = onnx_count.count(model)
     # Folding reads the weights: not those of a file that is too large for protobuf.
-    folded = None if exported.companions or not found.left_out else _folded(Path(exported.path))
+    folded = None if exported.companions or not found.left_out else _folded(exported)
     if folded is not None:
         again = onnx_count.count(folded)
         found = min(found, again, key=lambda each: sum(each.left_out.values()))
@@ -224,7 +224,7 @@ def _elements(model: onnx.ModelProto) -> int:
     )
 
 
-def _folded(path: Path) -> onnx.ModelProto | None:
+def _folded(exported: Artifact) -> onnx.ModelProto | None:
     """The graph with all that is computed of sizes computed, as detectors do of their input's,
     where shape inference gets lost; None where ONNX Runtime does not take it."""
     import onnxruntime as ort
@@ -234,9 +234,10 @@ def _folded(path: Path) -> onnx.ModelProto | None:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(Path(scratch) / "model.onnx")
         options.log_severity_level = 3
-        options.add_free_dimension_override_by_name("batch", 1)
+        axis = str(exported.details.get("batch_axis", "batch"))
+        options.add_free_dimension_override_by_name(axis, 1)
         try:
-            ort.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+            ort.InferenceSession(exported.path, options, ["CPUExecutionProvider"])
             return onnx.load(options.optimized_model_filepath, load_external_data=False)
         except Exception:  # its exceptions share no base class but Exception
             return None

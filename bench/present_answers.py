@@ -75,7 +75,8 @@ def comparison(public: Row) -> None:
             low, high = public["ci95"]
             said += f"; 95 %: {change(low)} to {change(high)}"
         said += f"; margin {100 * public['margin']:g} %)"
-    print(f"{said}, {public['pairs']} pairs in {public['seconds']:.0f} s")
+    many = "s" * (public["pairs"] != 1)
+    print(f"{said}, {public['pairs']} pair{many} in {public['seconds']:.0f} s")
     sys.stdout.flush()
     for reason in public["reasons"]:
         say(f"bench: {reason}")

@@ -60,10 +60,13 @@ def _latency(row: Row) -> Iterator[list[str]]:
             yield ["energy", f"{number(row['energy_mj'])} mJ an image"]
     conditions = [
         f"window {found['window']}",
-        *([f"{row['threads']} thread{'s' * (row['threads'] > 1)}"] if row["threads"] else []),
-        f"{found['samples']:,} samples of {found['processes']} processes",
-        "narrow enough" if found["stopped_by"] == "interval" else "stopped at the limit of time",
+        *([f"{row['threads']} thread{'s' * (row['threads'] != 1)}"] if row["threads"] else []),
+        f"{found['samples']:,} samples of {found['processes']} process"
+        + "es" * (found["processes"] != 1),
     ]
+    if row["measured_by"] == "bench":
+        ends = {"interval": "narrow enough", "cap": "stopped at the limit of time"}
+        conditions.append(ends[found["stopped_by"]])
     yield ["sampled", ", ".join(conditions)]
     if row["load_ms"] is not None and row["first_ms"] is not None:
         yield ["load, first call", f"{number(row['load_ms'])} ms, {number(row['first_ms'])} ms"]

@@ -199,7 +199,7 @@ class Store:
     def remove(self, prefixes: Iterable[str]) -> list[str]:
         """Delete the results whose ids start so, all or none; their ids. Raises UsageError for what
         is not there, and for what a baseline is made of."""
-        ids = list(dict.fromkeys(result_id(self.get(each)) for each in prefixes))
+        ids = list(dict.fromkeys(map(self._id, prefixes)))
         needed = sa.select(_baselines).where(_baselines.c.result.in_(ids))
         with self._open() as connection:
             if row := connection.execute(needed).first():
@@ -212,16 +212,24 @@ class Store:
 
     def get(self, prefix: str) -> Result:
         """The one result whose id starts with `prefix`. Raises UsageError when it is not one."""
-        query = sa.select(_results.c.id, _results.c.record).where(
-            _results.c.id.startswith(prefix, autoescape=True)
-        )
+        name = self._id(prefix)
+        record = sa.select(_results.c.record).where(_results.c.id == name)
         with self._open() as connection:
-            rows = connection.execute(query.limit(2)).all()
-        if not rows:
+            return self._decode(name, connection.execute(record).scalar_one())
+
+    def _id(self, prefix: str) -> str:
+        """The one id that starts with `prefix`, whatever the record of it is."""
+        if not re.fullmatch("[0-9a-f]+", prefix):
+            raise UsageError(f"{prefix!r} is not the start of an id: see `bench list results`")
+        query = sa.select(_results.c.id).where(_results.c.id.startswith(prefix))
+        with self._open() as connection:
+            ids = connection.scalars(query.limit(2)).all()
+        if not ids:
             raise UsageError(f"no result {prefix!r} in {self.name}: see `bench list results`")
-        if len(rows) > 1:
+        if len(ids) > 1:
             raise UsageError(f"{prefix!r} is the start of more than one id: give more digits")
-        return self._decode(rows[0].id, rows[0].record)
+        name: str = ids[0]
+        return name
 
     def of_architecture(self, model: str) -> list[Result]:
         """Results of `source:name`, whatever tag of weights was asked for; oldest first."""

@@ -88,7 +88,8 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, remedy: str = HANGS) -> Deadline:
-        return cls(_clock() + int(seconds * 1e9), remedy)
+        # Thirty years are as good as for ever, and fit into nanoseconds.
+        return cls(_clock() + int(min(seconds, 1e9) * 1e9), remedy)
 
     def left(self) -> float:
         """Seconds until then, 0 when it has passed."""

@@ -151,6 +151,15 @@ def _probe(model: Any, folder: Path, ranks: dict[str, int]) -> Any:
     return ort_inside.session(folder / "probe.onnx")
 
 
+def _inside(node: Any) -> Iterator[Any]:
+    """The nodes of the branches of a node, and of theirs."""
+    for attribute in node.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            for each in body.node:
+                yield each
+                yield from _inside(each)
+
+
 def _prune(graph: Any, outputs: list[str]) -> None:
     """Leave only the nodes that the outputs need: what a detector does with its candidates would be
     run all the same, and ONNX Runtime stumbles over some that have none."""
@@ -161,9 +170,8 @@ def _prune(graph: Any, outputs: list[str]) -> None:
             continue
         kept.append(node)
         needed.update(node.input)
-        for attribute in node.attribute:  # a branch reads what lies around it
-            for body in (attribute.g, *attribute.graphs):
-                needed.update(name for each in body.node for name in each.input)
+        # A branch, and a branch within it, reads what lies around it.
+        needed.update(name for inner in _inside(node) for name in inner.input)
     del graph.node[:]
     graph.node.extend(reversed(kept))
     weights = [tensor for tensor in graph.initializer if tensor.name in needed]

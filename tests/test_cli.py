@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import __version__, diagnosis, pipeline, targets, terminal
+from bench import __version__, cells, diagnosis, pipeline, present_result, targets, terminal
 from bench.errors import unknown
 from bench.public import result_id, to_public
 from bench.records import Job, Procedure
@@ -158,6 +159,42 @@ def test_results_are_removed_unless_a_baseline_needs_them(bench: Any, own_store:
     assert mistaken in bench("remove", mistaken[:6]).err
     assert [result_id(each) for each in store.read()] == [kept]
     assert bench("remove", mistaken[:6]).status == 2
+    for nothing in ("", "%", "main"):
+        assert bench("remove", nothing).status == 2
+    assert len(store.read()) == 1
+
+
+def test_a_damaged_result_can_be_removed(bench: Any, own_store: Path) -> None:
+    store = Store(str(own_store))
+    good, damaged = store.append(ok(1)), store.append(ok(2))
+    with sqlite3.connect(own_store) as database:
+        database.execute("UPDATE results SET record = x'00' WHERE id = ?", (damaged,))
+    assert damaged in bench("list", "results").err
+    assert bench("remove", damaged[:8]).status == 0
+    assert good[:8] in bench("list", "results").out
+
+
+def test_a_failure_does_not_change_how_its_neighbours_are_called() -> None:
+    good = to_public(ok(1))
+    bad = {**good, "status": "failed", "threads": None, "calibration": None, "recipe": None}
+    assert cells.target(good, [good, bad]) == good["target"]
+
+
+def test_an_imported_result_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {**to_public(ok(1)), "threads": "auto", "measured_by": "trtexec 10"}
+    present_result.sheet(row)
+    assert "limit of time" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["coverage", "--timeout", "inf"], ["doctor", "--noise", "--seconds", "inf"]],
+    ids=" ".join,
+)
+def test_a_time_that_is_not_finite_is_refused(bench: Any, words: list[str]) -> None:
+    ran = bench(*words)
+    assert ran.status == 2
+    assert "finite" in ran.err
 
 
 def test_a_number_that_is_invalid_is_not_listed_as_one(bench: Any, own_store: Path) -> None:

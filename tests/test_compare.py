@@ -321,3 +321,13 @@ def test_what_scatters_widely_is_told_when_it_is_certain() -> None:
         assert (ten.p < 0.01) == slower  # a gate corrects for slowdowns alone
     assert compared(pairs(6, (100,) * 9, (110,) * 9)).clear
     assert compared(pairs(6, (100,) * 9, (100,) * 9)).verdict == "SAME"
+
+
+@pytest.mark.filterwarnings("error")
+def test_of_no_pairs_and_of_few_nothing_is_computed() -> None:
+    assert (compared([]).verdict, compared([]).clear) == ("UNSURE", False)
+    one = compared(pairs(1, (100,) * 9, (101,) * 9))
+    assert one.verdict == "UNSURE"
+    assert comparison.reasons(one) == [
+        "1 pair is too few for an interval, which takes six: raise --max-seconds"
+    ]

@@ -19,6 +19,7 @@ from bench.accuracy.ledger import Ledger
 from bench.check import REFERENCE
 from bench.records import Artifact
 from exporters.builtin_zoo import BuiltinZoo
+from tests.conftest import write_network
 
 SHARED = Path(
     os.environ.get("BENCH_SHARED_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
@@ -281,11 +282,26 @@ def test_what_was_built_is_copied_out(bench: Any, tiny_onnx: Path, tmp_path: Pat
     ran, refused = bench("compile", *asked, "--json").json
     path = Path(ran["compiled"]["path"])
     assert path.parent.parent == out
-    assert path.parent.name == "tiny.onnx-cpu-openvino-fp32"
+    assert path.parent.name.startswith("tiny.onnx-cpu-openvino-fp32-")
     assert path.with_suffix(".bin").is_file()
     lowered = Path(refused["artifacts"][-1]["path"])  # what trtexec compiles on the board
     assert lowered.parent.parent == out
     assert lowered.is_file()
+
+
+def test_two_of_one_name_are_copied_beside_each_other(bench: Any, tmp_path: Path) -> None:
+    """Zoos of files call each of them model.onnx."""
+    for i, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        write_network(tmp_path / folder / "model.onnx", classes=10 + i)
+    asked = [word for folder in "ab" for word in ("-m", tmp_path / folder / "model.onnx")]
+    out = tmp_path / "out"
+    rows = bench("compile", *asked, "-t", "cpu-ort-fp32", "--out", out, "--json").json
+    assert len({row["compiled"]["path"] for row in rows}) == 2
+    assert len(list(out.iterdir())) == 2
+    refused = bench("compile", *asked, "-t", "cpu-ort-fp32", "--out", tmp_path / "a/model.onnx")
+    assert refused.status == 2
+    assert "--out" in refused.err
 
 
 def test_wrong_usage(bench: Any, tiny_onnx: Path, tmp_path: Path) -> None:

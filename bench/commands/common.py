@@ -182,7 +182,9 @@ def _is_named(model: str, pattern: str) -> bool:
     folder or the tag of its weights."""
     name = ModelRef.parse(model).name
     last = Path(name).name
-    return any(fnmatchcase(each, pattern) for each in (model, name, last, last.partition(".")[0]))
+    bare = last.partition(".")[0]
+    means = (model, f"{ModelRef.parse(model).source}:{bare}", name, last, bare)
+    return any(fnmatchcase(each, pattern) for each in means)
 
 
 def open_campaign(store: Store, live: Progress, **settings: Any) -> Campaign:

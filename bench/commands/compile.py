@@ -27,6 +27,7 @@ from bench.commands.common import (
     require_finite,
     runner_options,
 )
+from bench.errors import UsageError
 from bench.modelref import ModelRef
 
 if TYPE_CHECKING:
@@ -42,10 +43,18 @@ def _copied(built: Result, out: Path) -> Result:
         return built
     ref = ModelRef.parse(built.job.model)
     model = Path(ref.name).name if ref.source == "onnx" else str(ref)
-    words = [model, built.job.target.name, recipes.asked(built.job.recipe) or ""]
-    name = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, words))).strip("._")
     *before, last = built.artifacts
+    words = [model, built.job.target.name, recipes.asked(built.job.recipe), last.sha256[:8]]
+    name = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, words))).strip("._")
     return replace(built, artifacts=(*before, cache.copied(last, out / name)))
+
+
+def _require_folder(out: Path) -> None:
+    """Raise UsageError now, rather than after the first build."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
 
 
 def compile_models(
@@ -81,6 +90,8 @@ def compile_models(
         data=jobs.images(data, calib, asked),
         calibration=asked,
     )
+    if out is not None:
+        _require_folder(out)
     live = progress.Progress(len(wanted))
     settings = pipeline.Settings(
         open_cache().root, no_cache, on_stage=live.at, on_details=debug.details
@@ -96,10 +107,11 @@ def compile_models(
     except KeyboardInterrupt:
         terminal.say(f"\nbench: interrupted after {len(rows)} of {len(wanted)}")
         status = 130
-    present.notes(rows)
-    if as_json:
-        print_json(rows if len(wanted) > 1 else rows[0] if rows else None)
-    elif rows:
-        present.builds(rows)
-    present.build_problems(rows)
+    finally:
+        present.notes(rows)
+        if as_json:
+            print_json(rows if len(wanted) > 1 else rows[0] if rows else None)
+        elif rows:
+            present.builds(rows)
+        present.build_problems(rows)
     raise typer.Exit(status)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import terminal
-from bench.commands.common import JsonOption, WeightsOption, open_cache, print_json
+from bench.commands.common import JsonOption, WeightsOption, open_cache, print_json, require_finite
 from bench.errors import BenchError, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def coverage(
     from bench.coverage.ledger import Ledger, held
     from bench.coverage.sweep import Plan, Sweep
 
+    require_finite(timeout=timeout)
     if model and listed:
         raise UsageError("--list and --model: give one of them")
     if out.suffix == ".jsonl":

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench import terminal
-from bench.commands.common import JsonOption, open_cache, print_json
+from bench.commands.common import JsonOption, open_cache, print_json, require_finite
 
 
 def doctor(
@@ -29,6 +29,7 @@ def doctor(
     if noise:
         from bench.noise import measure
 
+        require_finite(seconds=seconds)
         expected = measure(open_cache().root, seconds, threads)
         print_json(expected) if as_json else present_answers.noise(expected)
         return

@@ -109,7 +109,8 @@ def remove(
     """Remove results from the store, for good. What a baseline is made of stays."""
     opened = open_store(store)
     removed = opened.remove(ids)
-    terminal.say(f"{len(removed)} results removed: {', '.join(removed)}")
+    many = "s" * (len(removed) != 1)
+    terminal.say(f"{len(removed)} result{many} removed: {', '.join(removed)}")
 
 
 class ImportSource(str, Enum):
