@@ -183,7 +183,7 @@ class Store:
             with self._open() as connection:  # not held while others are at work
                 records = {row.id: row.record for row in connection.execute(these)}
             for each in some:
-                if record := records.pop(each, None):  # unless it was removed meanwhile
+                if (record := records.pop(each, None)) is not None:  # else removed meanwhile
                     yield self._decode(each, record)
 
     def targets(self) -> list[str]:
@@ -219,11 +219,11 @@ class Store:
 
     def _id(self, prefix: str) -> str:
         """The one id that starts with `prefix`, whatever the record of it is."""
-        if not re.fullmatch("[0-9a-f]+", prefix):
-            raise UsageError(f"{prefix!r} is not the start of an id: see `bench list results`")
         query = sa.select(_results.c.id).where(_results.c.id.startswith(prefix))
         with self._open() as connection:
             ids = connection.scalars(query.limit(2)).all()
+        if not re.fullmatch("[0-9a-f]+", prefix):  # nothing at all is the start of each
+            ids = []
         if not ids:
             raise UsageError(f"no result {prefix!r} in {self.name}: see `bench list results`")
         if len(ids) > 1:
