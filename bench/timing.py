@@ -37,6 +37,10 @@ WARM_CAP = 10
 DROPPED_CALLS = 5
 DROPPED_SECONDS = (0.001, 0.01)
 DROPPED_SHARE = 1 / 3
+#: In window `device` each call has an input of its own, but within a millisecond they share one:
+#: whatever Python runs between two calls, the same input staged again too, makes the next one 2 to
+#: 3 µs slower (`docs/benchmarks.md`), which is 3 % of 0.1 ms.
+STAGE_EVERY_NS = 1_000_000
 #: Threads that never rest are waited for no longer than this.
 REST_CAP_SECONDS = 0.5
 #: What there is to say of a wait that nobody has an option for.
@@ -166,7 +170,7 @@ class Stopwatch:
         self._session = session
         self._feeds = cycle(pool)
         self._typical_ns = 0.0
-        self._stages_steps = not several
+        self._stages_steps, self._staged_ns = not several, -STAGE_EVERY_NS
         self.sample: Callable[[], int] = self._device if window == "device" else self._io
         if several:
             self.stage()
@@ -179,8 +183,9 @@ class Stopwatch:
         self._session.stage(next(self._feeds))
 
     def _device(self) -> int:
-        if self._stages_steps:
+        if self._stages_steps and _clock() - self._staged_ns >= STAGE_EVERY_NS:
             self.stage()
+            self._staged_ns = _clock()
         start = _clock()
         self._session.step()
         return _clock() - start
