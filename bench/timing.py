@@ -7,6 +7,7 @@ already; window `io` is `stage`, `step` and `fetch`.
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -170,7 +171,8 @@ class Stopwatch:
         self._session = session
         self._feeds = cycle(pool)
         self._typical_ns = 0.0
-        self._stages_steps, self._staged_ns = not several, -STAGE_EVERY_NS
+        self._step = session.step
+        self._stage_at_ns = sys.maxsize if several else 0
         self.sample: Callable[[], int] = self._device if window == "device" else self._io
         if several:
             self.stage()
@@ -183,18 +185,18 @@ class Stopwatch:
         self._session.stage(next(self._feeds))
 
     def _device(self) -> int:
-        if self._stages_steps and _clock() - self._staged_ns >= STAGE_EVERY_NS:
+        if _clock() >= self._stage_at_ns:
             self.stage()
-            self._staged_ns = _clock()
+            self._stage_at_ns = _clock() + STAGE_EVERY_NS
         start = _clock()
-        self._session.step()
+        self._step()
         return _clock() - start
 
     def _io(self) -> int:
         feed = next(self._feeds)
         start = _clock()
         self._session.stage(feed)
-        self._session.step()
+        self._step()
         self._session.fetch()
         return _clock() - start
 
@@ -238,10 +240,11 @@ class Stopwatch:
         return dropped, self._for(seconds)
 
     def _for(self, seconds: float) -> list[int]:
-        end = Deadline.after(seconds)
-        taken = [self.sample()]
-        while end.left():
-            taken.append(self.sample())
+        # As little as can be between two calls (see STAGE_EVERY_NS).
+        end, sample = _clock() + int(seconds * 1e9), self.sample
+        taken = [sample()]
+        while _clock() < end:
+            taken.append(sample())
         if min(taken) <= 0:
             raise StageError("clock", "the clock stood still or went back: no time can be told")
         return taken
