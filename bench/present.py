@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from bench import cells
@@ -18,14 +19,18 @@ if TYPE_CHECKING:
 #: Digits of an id that are shown: as many as tell results apart; commands take the start of one.
 _ID = 8
 _WINDOWS = {"device": "window device", "io": "window io (copies in and out included)"}
+#: From so many columns on, a table of results has room for two spaces between its own.
+_WIDE = 100
 #: Up to so many doubtful results have their reasons printed.
 _SPELLED_OUT = 3
 
 
 def results(rows: Sequence[Row]) -> None:
     """A table of public results; the source and the weights that all share are said once."""
-    shared = {(row["source"], row["weights"]) for row in rows}
-    short = len(shared) == 1 and len(rows) > 1 and rows[0]["source"] != "onnx"
+    # What failed before its model was described has no weights to differ in.
+    shared = {(row["source"], row["weights"]) for row in rows if row["weights"] or row["latency"]}
+    sources = {row["source"] for row in rows}
+    short = len(shared) == 1 == len(sources) and len(rows) > 1 and sources != {"onnx"}
     metric = cells.metric(rows)
     many = any(row["batch"] * row["streams"] > 1 for row in rows)
     made = recipes_differ(rows)
@@ -60,8 +65,8 @@ def results(rows: Sequence[Row]) -> None:
             for row, name in zip(rows, cells.models(rows), strict=True)
         ],
         right={"batch", "p50 ms", "±%", *([] if lost else [metric]), *last},
-        fold=(1, 2, 3) if made else (1, 2),
-        tight=made or many,
+        fold=(1, 3) if made else 1,
+        tight=get_terminal_size().columns < _WIDE,
     )
     if measured := [row for row in rows if row["latency"]]:
         print(_conditions(measured))
