@@ -191,7 +191,7 @@ def problems(rows: Sequence[Row]) -> None:
 
 def _kind(reason: str) -> str:
     """A reason without its figures and its remedy, so that those of several rows can be counted."""
-    return re.sub(r"[+±-]?\d[\d.]*%?(?! % interval)", "…", re.split(r":| \(", reason)[0])
+    return re.sub(r"[+±-]?\d[\d.]*%?(?![\d.%]| % interval)", "…", re.split(r":| \(", reason)[0])
 
 
 def imported(row: Row) -> None:

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import __version__, cells, diagnosis, pipeline, present_result, targets, terminal
+from bench import (
+    __version__,
+    cells,
+    diagnosis,
+    pipeline,
+    present,
+    present_result,
+    targets,
+    terminal,
+)
 from bench.errors import unknown
 from bench.public import result_id, to_public
 from bench.records import Job, Procedure
@@ -362,3 +371,15 @@ def test_a_narrow_live_line_shows_how_it_stands(
 def test_a_name_that_two_sources_have_is_offered_once() -> None:
     said = str(unknown("model", "resnet5O", ["resnet50", "vgg16", "resnet50"], "bench list models"))
     assert said == "unknown model 'resnet5O': did you mean resnet50?"
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("the 95 % interval is ±1.5%, wanted ±1.0%: quieten", "the 95 % interval is …, wanted …"),
+        ("blocks took 1.25 to 3 ms (10th to 90th percentile)", "blocks took … to … ms"),
+        ("latency drifted by +4.0% from", "latency drifted by … from"),
+    ],
+)
+def test_reasons_are_counted_without_their_figures(reason: str, kind: str) -> None:
+    assert present._kind(reason) == kind
