@@ -28,13 +28,10 @@ def models(rows: Sequence[Row]) -> list[str]:
     """The name of each row's model; of files that share one, with the start of their hash."""
     contents: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
-        contents[model(row)].add(row["weights"] or "")
-    return [
-        row["weights"] or model(row)
-        if row["source"] == "onnx" and len(contents[model(row)] - {""}) > 1
-        else model(row)
-        for row in rows
-    ]
+        if row["source"] == "onnx" and row["weights"]:
+            contents[model(row)].add(row["weights"])
+    named = [(row, model(row)) for row in rows]
+    return [row["weights"] or name if len(contents[name]) > 1 else name for row, name in named]
 
 
 def model(row: Mapping[str, Any]) -> str:
@@ -83,11 +80,17 @@ def slowest(row: Row) -> str:
     return number(found["p99_ms"]) if found["p99_ms"] else f"max {number(found['max_ms'])}"
 
 
-def target(row: Row, rows: Sequence[Row]) -> str:
-    """The target, and what is unusual about how the row was measured on it. The recipe of int8, the
-    options of the runtime and the threads are told where other rows of the target differ in them.
+def targets(rows: Sequence[Row]) -> list[str]:
+    """The target of each row, and what is unusual about how it was measured there. The recipe of
+    int8, the options of the runtime and the threads are told where rows of a target differ in them.
     """
-    alike = [other for other in rows if other["target"] == row["target"]]
+    on: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        on[row["target"]].append(row)
+    return [_target(row, on[row["target"]]) for row in rows]
+
+
+def _target(row: Row, alike: Sequence[Row]) -> str:
     recipes = {made_by(other) for other in alike} - {""}  # of what failed they are not known
     threads = {other["threads"] for other in alike} - {None}
     figures = row["latency"] or row["reported"]

@@ -168,8 +168,9 @@ class Comparison:
     @property
     def wanted_p(self) -> float:
         """What the p of a change may be at most."""
-        near = abs(self.log_ratio[0]) < FAR * self.scatter
-        return CERTAIN if self.scatter > self.rules.margin and near else 1.0
+        scatter = self.scatter
+        near = abs(self.log_ratio[0]) < FAR * scatter
+        return CERTAIN if scatter > self.rules.margin and near else 1.0
 
     @property
     def p_of_change(self) -> float:

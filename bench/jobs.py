@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from bench import catalog, datasets, recipes
 from bench.errors import UsageError
-from bench.records import Data, Job
+from bench.records import Data, Job, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bench.cache import Cache
-    from bench.records import Procedure, Recipe, Target
+    from bench.records import Procedure, Target
+
+_NO_DATA = Data()
 
 
 def images(
@@ -53,19 +55,18 @@ def every(
     cache: Cache,
     *,
     weights: str,
-    data: Data,
-    calibration: Sequence[Recipe],
+    data: Data = _NO_DATA,
+    made: Mapping[str, Sequence[Recipe]] | None = None,
     max_drop: float | None = None,
     batches: Sequence[int] = (),
 ) -> list[Job]:
-    """A job for each model (names and globs), target, recipe of int8 and batch. Raises UsageError
-    for what does not exist."""
-    made = recipes.expand(calibration, targets)  # first, for models can take seconds to find
+    """A job for each model (names and globs), target, recipe of int8 (`made`, by the target's name)
+    and batch. Raises UsageError for what does not exist."""
     sizes = tuple(dict.fromkeys(batches)) or (procedure.batch,)
     return [
         Job(model, target, weights, replace(procedure, batch=batch), data, recipe, max_drop)
         for model in catalog.resolve(list(models), cache)
         for target in targets
-        for recipe in made[target.name]
+        for recipe in (made[target.name] if made else (Recipe(),))
         for batch in sizes
     ]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from bench.records import Artifact
 
+    _Body = onnx.GraphProto | onnx.FunctionProto
+
 #: ONNX's own operators of quantized networks.
 _QUANTIZED = {
     "ConvInteger",
@@ -72,18 +74,24 @@ def companions(model: onnx.ModelProto) -> list[str]:
 
 def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Those of the graph, of the graphs within its nodes, and of the model's own functions."""
-    for each in _bodies(model):
+    for each in _bodies(model.graph, *model.functions):
+        yield from each.node
+
+
+def inside(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Those of the branches and loops of a node, and of what is within them."""
+    for each in _bodies(*_branches(node)):
         yield from each.node
 
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """All that hold values: initializers, and what is written in the nodes themselves."""
-    for body in _bodies(model):
+    for body in _bodies(model.graph, *model.functions):
         sparse = []
         if isinstance(body, onnx.GraphProto):
             yield from body.initializer
             sparse += body.sparse_initializer
-        for attribute in _attributes(body):
+        for attribute in (each for node in body.node for each in node.attribute):
             if attribute.HasField("t"):
                 yield attribute.t
             if attribute.HasField("sparse_tensor"):
@@ -94,19 +102,20 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield from (each.values, each.indices)
 
 
-def _bodies(model: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
-    """The graph and the functions, and every branch and loop in them."""
-    waiting: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
+def _bodies(*roots: _Body) -> Iterator[_Body]:
+    """These, and every branch and loop in them."""
+    waiting = [*roots]
     for body in waiting:  # which grows on the way
         yield body
-        for attribute in _attributes(body):
-            if attribute.HasField("g"):
-                waiting.append(attribute.g)
-            waiting += attribute.graphs
+        for node in body.node:
+            waiting += _branches(node)
 
 
-def _attributes(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.AttributeProto]:
-    return (attribute for node in body.node for attribute in node.attribute)
+def _branches(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def quantized(model: onnx.ModelProto) -> set[str]:

@@ -24,6 +24,28 @@ def expanded(text: str) -> Path:
     return path
 
 
+def make_folder(folder: Path, named: str) -> None:
+    """Make a folder where there is none yet. Raises UsageError, in which it is `named` so, where
+    that cannot be done: now, rather than after what is to be written there has taken hours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{named} cannot be written: {error.strerror}") from error
+
+
+def require_writable(path: Path, named: str) -> None:
+    """Raise UsageError, in which the file is `named` so, where it could not be written. None is
+    left that was not there."""
+    try:
+        was_there = path.exists()
+        with path.open("ab"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise UsageError(f"{named} cannot be written: {error.strerror}") from error
+
+
 def require_room(folder: Path) -> None:
     """Raise the OSError of a full disk where the folder's is full. Libraries that write in C++ do
     not: they raise something of their own ("iostream error"), or leave a part of a file behind."""

@@ -9,7 +9,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from bench import cells
-from bench.terminal import number, say, table
+from bench.terminal import counted, number, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,12 +85,11 @@ def _conditions(rows: Sequence[Row]) -> str:
     """Under which conditions the latencies of these rows hold; all that there were, of several."""
     said = {
         "hardware": [row["hardware"] for row in rows],
-        "threads": [f"{row['threads']} threads" for row in rows if row["threads"]],
+        "threads": [counted(row["threads"], "thread") for row in rows if row["threads"]],
         "window": [_WINDOWS[row["latency"]["window"]] for row in rows],
-        "processes": [f"{row['latency']['processes']} processes" for row in rows],
+        "processes": [counted(row["latency"]["processes"], "process", "processes") for row in rows],
     }
-    each = (" and ".join(dict.fromkeys(values)) for values in said.values() if values)
-    return re.sub(r"\b1 (thread|process)(e?s)\b", r"1 \1", " · ".join(each))
+    return " · ".join(" and ".join(dict.fromkeys(values)) for values in said.values() if values)
 
 
 def tried(row: Row) -> None:
@@ -218,12 +217,12 @@ def listing(rows: Sequence[Row]) -> None:
                 row["id"][:_ID],
                 row["started_at"][5:10],
                 name,
-                cells.target(row, rows),
+                target,
                 cells.median(row),
                 cells.accuracy(row),
                 row["verdict"] or "",
             ]
-            for row, name in zip(rows, cells.models(rows), strict=True)
+            for row, name, target in zip(rows, cells.models(rows), cells.targets(rows), strict=True)
         ],
         right={"p50 ms", cells.metric(rows)},
         fold=(2, 3),

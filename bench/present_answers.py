@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench import cells
-from bench.terminal import change, number, say, table
+from bench.terminal import change, counted, number, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def throughput(found: Row) -> None:
     if best:
         print(
             f"{what}: {number(best['throughput_ips'])} images/s{limit}, at batch {best['batch']}, "
-            f"{best['streams']} stream{'s' if best['streams'] > 1 else ''}"
+            f"{counted(best['streams'], 'stream')}"
         )
     else:
         print(f"{what}: no valid measurement{limit}")
@@ -75,8 +75,7 @@ def comparison(public: Row) -> None:
             low, high = public["ci95"]
             said += f"; 95 %: {change(low)} to {change(high)}"
         said += f"; margin {100 * public['margin']:g} %)"
-    many = "s" * (public["pairs"] != 1)
-    print(f"{said}, {public['pairs']} pair{many} in {public['seconds']:.0f} s")
+    print(f"{said}, {counted(public['pairs'], 'pair')} in {public['seconds']:.0f} s")
     sys.stdout.flush()
     for reason in public["reasons"]:
         say(f"bench: {reason}")
@@ -135,5 +134,5 @@ def noise(found: Row) -> None:
         ],
         fold=1,
     )
-    threads = f"{found['threads']} thread{'s' if found['threads'] != 1 else ''}"
+    threads = counted(found["threads"], "thread")
     say(f"the canary against itself, {threads}, {found['pairs']} pairs in {found['seconds']:.0f} s")

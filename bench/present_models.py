@@ -74,12 +74,12 @@ def card(drawn: Row) -> None:
                     row["id"],
                     row["started_at"][5:10],
                     *([row["weights"]] if several else []),
-                    cells.target(row, rows),
+                    target,
                     cells.latency(row)[0],
                     cells.accuracy(row),
                     row["verdict"],
                 ]
-                for row in rows
+                for row, target in zip(rows, cells.targets(rows), strict=True)
             ],
             right={"p50 ms", metric},
             fold=3 if several else 2,

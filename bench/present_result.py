@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench import cells
-from bench.terminal import amount, number, say, table
+from bench.terminal import amount, counted, number, say, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def sheet(row: Row) -> None:
 def _what(row: Row) -> Iterator[list[str]]:
     of_file = row["source"] == "onnx" and row["weights"]  # its name, and the start of its hash
     yield ["model", row["weights"] if of_file else cells.model(row)]
-    yield ["target", cells.target(row, [row])]
+    yield ["target", *cells.targets([row])]
     yield ["measured", f"{row['started_at'][:16].replace('T', ' ')} UTC by {row['measured_by']}"]
     if row["options"]:
         yield ["options", " ".join(f"{key}={value}" for key, value in row["options"].items())]
@@ -60,9 +60,8 @@ def _latency(row: Row) -> Iterator[list[str]]:
             yield ["energy", f"{number(row['energy_mj'])} mJ an image"]
     conditions = [
         f"window {found['window']}",
-        *([f"{row['threads']} thread{'s' * (row['threads'] != 1)}"] if row["threads"] else []),
-        f"{found['samples']:,} samples of {found['processes']} process"
-        + "es" * (found["processes"] != 1),
+        *([counted(row["threads"], "thread")] if row["threads"] else []),
+        f"{found['samples']:,} samples of {counted(found['processes'], 'process', 'processes')}",
     ]
     if row["measured_by"] == "bench":
         ends = {"interval": "narrow enough", "cap": "stopped at the limit of time"}

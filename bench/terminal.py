@@ -62,6 +62,12 @@ def number(value: float | None) -> str:
     return f"{value:.3g}" if value >= 0.001 else f"{value:.4f}"
 
 
+def counted(n: object, noun: str, plural: str | None = None) -> str:
+    """So many of something: 1 pair, 2 pairs."""
+    said = f"{n:,}" if isinstance(n, int) else str(n)
+    return f"{said} {noun if n == 1 else plural or noun + 's'}"
+
+
 def amount(value: float | None) -> str:
     """A count with K, M or G behind it, "-" where it is not known."""
     if value is None:

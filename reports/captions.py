@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from bench.terminal import counted
 from reports.frontier import (
     bare_name,
     differing_options,
@@ -44,7 +45,7 @@ def subtitle(group: Group, drawn: Sequence[Row]) -> str:
     networks = len({full_name(row) for row in drawn})
     targets = len({row["target"] for row in drawn})
     return (
-        f"{count(networks, 'network')} on {count(targets, 'target')} · "
+        f"{counted(networks, 'network')} on {counted(targets, 'target')} · "
         f"{shorten(group.metric, 30)} on {shorten(group.dataset, 40)} · "
         f"{setup(group.conditions)} · up and left is better"
     )
@@ -61,7 +62,7 @@ def caption(group: Group, drawn: Sequence[Row], rows: Iterable[Row]) -> list[str
     return [
         f"Hardware: {_machines(drawn)}. Runtimes: {runtimes(drawn)}. Measured {days(drawn)}.",
         f"Accuracy: {shorten(group.metric, 30)} on {shorten(group.dataset, 40)}, "
-        f"{count(group.images, 'image')}. Latency: median of {setup(group.conditions)}, "
+        f"{counted(group.images, 'image')}. Latency: median of {setup(group.conditions)}, "
         f"{window(group.conditions.window)}.",
         ". ".join(notes) + ".",
     ]
@@ -73,7 +74,7 @@ def setup(how: Conditions) -> str:
     if how.streams > 1:
         words.append(f"{how.streams} streams")
     if how.threads:
-        words.append(count(how.threads, "thread") + (" each" if how.streams > 1 else ""))
+        words.append(counted(how.threads, "thread") + (" each" if how.streams > 1 else ""))
     return ", ".join(words)
 
 
@@ -183,10 +184,6 @@ def _part(key: str, value: object) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def shorten(text: str, length: int) -> str:

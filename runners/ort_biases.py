@@ -151,18 +151,11 @@ def _probe(model: Any, folder: Path, ranks: dict[str, int]) -> Any:
     return ort_inside.session(folder / "probe.onnx")
 
 
-def _inside(node: Any) -> Iterator[Any]:
-    """The nodes of the branches of a node, and of theirs."""
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs):
-            for each in body.node:
-                yield each
-                yield from _inside(each)
-
-
 def _prune(graph: Any, outputs: list[str]) -> None:
     """Leave only the nodes that the outputs need: what a detector does with its candidates would be
     run all the same, and ONNX Runtime stumbles over some that have none."""
+    from bench import onnx_graph
+
     needed = set(outputs)
     kept = []
     for node in reversed(graph.node):  # in the order of the graph, so what is needed comes before
@@ -171,7 +164,7 @@ def _prune(graph: Any, outputs: list[str]) -> None:
         kept.append(node)
         needed.update(node.input)
         # A branch, and a branch within it, reads what lies around it.
-        needed.update(name for inner in _inside(node) for name in inner.input)
+        needed.update(name for inner in onnx_graph.inside(node) for name in inner.input)
     del graph.node[:]
     graph.node.extend(reversed(kept))
     weights = [tensor for tensor in graph.initializer if tensor.name in needed]

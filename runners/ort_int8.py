@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench import timing
 from bench.cache import artifact
-from bench.errors import StageError, first_line
+from bench.errors import StageError
 from bench.machine import observe
-from bench.paths import require_room
 from runners import ort_biases, ort_inside, ort_ranking
+from runners.refusals import refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from bench.contracts import Calibration, Feed
     from bench.records import Artifact
@@ -43,16 +44,10 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
     from bench import onnx_graph
 
     path = to / "model.onnx"
-    with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch:
-        try:
-            prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            _static(onnx, prepared, ranges, calibration, path)
-            corrected = ort_biases.correct(prepared, path, calibration)
-        except (StageError, MemoryError, OSError):
-            raise
-        except Exception as error:
-            require_room(to)
-            raise _refusal(error) from error
+    with timing.lap() as taken, tempfile.TemporaryDirectory(dir=to) as scratch, _refused(to):
+        prepared, ranges = _ready(onnx, calibration, Path(scratch))
+        _static(onnx, prepared, ranges, calibration, path)
+        corrected = ort_biases.correct(prepared, path, calibration)
     if not any(node.op_type == "QuantizeLinear" for node in onnx_graph.read(path).graph.node):
         raise StageError("not-quantizable", "ONNX Runtime found nothing in the model to quantize")
     return artifact(
@@ -71,23 +66,14 @@ def quantize(onnx: Artifact, calibration: Calibration, to: Path) -> Artifact:
 
 def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
     """Names of the layers, the one first that int8 does most harm to."""
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            prepared, ranges = _ready(onnx, calibration, Path(scratch))
-            _static(onnx, prepared, ranges, calibration, Path(scratch) / "int8.onnx")
-            return ort_ranking.rank(prepared, Path(scratch) / "int8.onnx", calibration)
-        except (StageError, MemoryError, OSError):
-            raise
-        except Exception as error:
-            require_room(Path(scratch))
-            raise _refusal(error) from error
+    with tempfile.TemporaryDirectory() as scratch, _refused(Path(scratch)):
+        prepared, ranges = _ready(onnx, calibration, Path(scratch))
+        _static(onnx, prepared, ranges, calibration, Path(scratch) / "int8.onnx")
+        return ort_ranking.rank(prepared, Path(scratch) / "int8.onnx", calibration)
 
 
-def _refusal(error: Exception) -> StageError:
-    return StageError(
-        "not-quantizable",
-        f"ONNX Runtime cannot quantize the model: {type(error).__name__}: {first_line(error)}",
-    )
+def _refused(room: Path) -> AbstractContextManager[None]:
+    return refused("not-quantizable", "ONNX Runtime cannot quantize the model", room)
 
 
 def _reduce_range() -> bool:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.contracts import ACCURACY_AWARE
-from bench.errors import StageError
 from runners.harm import INPUTS, harm
+from runners.refusals import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from bench.contracts import Array, Calibration, Feed
 
@@ -45,16 +46,14 @@ def quantize(model: Any, calibration: Calibration) -> Any:
 
     nncf.set_log_level(logging.ERROR)
     model = _clean(model)
-    try:
+    with _refused():
         if calibration.method == ACCURACY_AWARE:
             return _accuracy_aware(model, calibration)
         return nncf.quantize(model, _feeds(calibration), **_asked(model, calibration))
-    except (StageError, MemoryError, OSError):
-        raise
-    except Exception as error:  # NNCF's own and OpenVINO's have no common base
-        raise StageError(
-            "not-quantizable", f"NNCF cannot quantize the model: {reason(error)}"
-        ) from error
+
+
+def _refused() -> AbstractContextManager[None]:
+    return refused("not-quantizable", "NNCF cannot quantize the model", reason=reason)
 
 
 def rank(model: Any, calibration: Calibration) -> list[str]:
@@ -64,17 +63,11 @@ def rank(model: Any, calibration: Calibration) -> list[str]:
 
     nncf.set_log_level(logging.ERROR)
     model = _clean(model)
-    try:
+    with _refused():
         # Weights as they are, behind a FakeQuantize that can be taken out.
         plain = nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": False})
         how = _asked(model, calibration)
         int8 = nncf.quantize(model, _feeds(calibration), **how, advanced_parameters=plain)
-    except (StageError, MemoryError, OSError):
-        raise
-    except Exception as error:
-        raise StageError(
-            "not-quantizable", f"NNCF cannot quantize the model: {reason(error)}"
-        ) from error
     feeds = list(islice(calibration.feeds(), INPUTS))
     layers = _layers(int8)
     wanted = _outputs(_only(int8, set()), feeds)

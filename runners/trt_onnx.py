@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench import timing
 from bench.cache import artifact
-from bench.errors import StageError, Unavailable, first_line
-from bench.paths import require_room
+from bench.errors import StageError, Unavailable
 from runners import ort_ranking, trt_bias, trt_operators
+from runners.refusals import refused
 
 if TYPE_CHECKING:
     from bench.contracts import Calibration
@@ -70,27 +70,22 @@ def lower(
         _require_modelopt(precision)
     path = to / "lowered.onnx"
     details: dict[str, Option] = {}
-    with timing.lap() as taken, _quiet(), tempfile.TemporaryDirectory(dir=to) as scratch:
-        try:
-            source = _own_copy(onnx, Path(scratch))
-            if as_it_is:
-                source.rename(path)
-            elif precision == "int8":
-                rest = "fp16" if strongly_typed else "fp32"
-                details = _quantize(source, path, calibration, rest)
-            else:
-                _halve(source, path)
-            if not strongly_typed:
-                _make_older(path)
-        except (StageError, MemoryError, OSError):
-            raise
-        except Exception as error:  # ModelOpt's, ONNX Runtime's and onnx's have no common base
-            require_room(to)
-            what = "quantize" if precision == "int8" else "convert"
-            raise StageError(
-                "not-quantizable" if precision == "int8" else "not-convertible",
-                f"ModelOpt cannot {what} the model: {type(error).__name__}: {first_line(error)}",
-            ) from error
+    if precision == "int8":
+        refusal = "not-quantizable", "ModelOpt cannot quantize the model"
+    else:
+        refusal = "not-convertible", "ModelOpt cannot convert the model"
+    scratched = tempfile.TemporaryDirectory(dir=to)
+    with timing.lap() as taken, _quiet(), scratched as scratch, refused(*refusal, to):
+        source = _own_copy(onnx, Path(scratch))
+        if as_it_is:
+            source.rename(path)
+        elif precision == "int8":
+            rest = "fp16" if strongly_typed else "fp32"
+            details = _quantize(source, path, calibration, rest)
+        else:
+            _halve(source, path)
+        if not strongly_typed:
+            _make_older(path)
     return artifact(
         path,
         form="onnx" if as_it_is else FORMS[precision],
@@ -161,19 +156,12 @@ def _own_copy(onnx: Artifact, scratch: Path) -> Path:
 def rank(onnx: Artifact, calibration: Calibration) -> list[str]:
     """Names of the layers that int8 harms, the most harmed first."""
     _require_modelopt("int8")
-    with _quiet(), tempfile.TemporaryDirectory() as scratch:
-        try:
-            source = _own_copy(onnx, Path(scratch))
-            quantized = source.with_name("quantized.onnx")
-            _to_qdq(source, quantized, calibration, "fp32")
-            return ort_ranking.rank(source, quantized, calibration)
-        except (StageError, MemoryError, OSError):
-            raise
-        except Exception as error:
-            raise StageError(
-                "not-quantizable",
-                f"the layers cannot be ranked: {type(error).__name__}: {first_line(error)}",
-            ) from error
+    refusal = refused("not-quantizable", "the layers cannot be ranked")
+    with _quiet(), tempfile.TemporaryDirectory() as scratch, refusal:
+        source = _own_copy(onnx, Path(scratch))
+        quantized = source.with_name("quantized.onnx")
+        _to_qdq(source, quantized, calibration, "fp32")
+        return ort_ranking.rank(source, quantized, calibration)
 
 
 def _quantize(source: Path, path: Path, calibration: Calibration, rest: str) -> dict[str, Option]:

@@ -186,7 +186,7 @@ def test_a_damaged_result_can_be_removed(bench: Any, own_store: Path) -> None:
 def test_a_failure_does_not_change_how_its_neighbours_are_called() -> None:
     good = to_public(ok(1))
     bad = {**good, "status": "failed", "threads": None, "calibration": None, "recipe": None}
-    assert cells.target(good, [good, bad]) == good["target"]
+    assert cells.targets([good, bad])[0] == good["target"]
 
 
 def test_an_imported_result_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,8 @@ from tests.builders import invalid, ok, refused
 from tests.conftest import QUICK, WORKED, write_network
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.records import Job, Result
 
 MATRIX = """
@@ -220,29 +222,62 @@ def test_a_fall_of_accuracy_outlives_a_slowdown_that_is_not_confirmed() -> None:
     assert (worse.status, judge.exit_status([worse, outcome])) == ("REGRESSED", 4)
 
 
-@pytest.mark.usefixtures("tonight")
-def test_an_interrupted_night_tells_what_it_has(
+@pytest.fixture
+def ended(
     bench: Any,
     measured: Result,
     own_store: Path,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    tonight: None,
+) -> Callable[[Callable[[], object]], int]:
+    """What ends a night in the second of its jobs -> the exit status; what was found is told, and
+    until then nothing stands for JUnit's file, not even that of the night before."""
     make_baseline(bench, own_store, measured)
     (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
+    junit = folder / "junit.xml"
+    junit.write_text("<testsuite/>")
     real = pipeline.run
 
-    def interrupted(job: Any, settings: Any) -> Any:
-        if job.target.name == "null-int8":
-            raise KeyboardInterrupt
-        return real(job, settings)
+    def night(end: Callable[[], object]) -> int:
+        def run(job: Any, settings: Any) -> Any:
+            assert not junit.exists()
+            if job.target.name == "null-int8":
+                end()
+            return real(job, settings)
 
-    monkeypatch.setattr(pipeline, "run", interrupted)
-    ran = gate(bench, "--junit", folder / "junit.xml")
-    assert ran.status == 130
-    assert [row["status"] for row in ran.json] == ["OK", "SKIPPED"]
-    assert "1 of 2 jobs are stored" in ran.err
-    assert len(ElementTree.parse(folder / "junit.xml").getroot()) == 2
+        monkeypatch.setattr(pipeline, "run", run)
+        ran = gate(bench, "--junit", junit)
+        assert [row["status"] for row in ran.json] == ["OK", "SKIPPED"]
+        assert "1 of 2 jobs are stored" in ran.err
+        assert len(ElementTree.parse(junit).getroot()) == 2
+        return int(ran.status)
+
+    return night
+
+
+def test_an_interrupted_night_tells_what_it_has(
+    ended: Callable[[Callable[[], object]], int],
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    assert ended(interrupt) == 130
+
+
+def test_a_night_that_is_terminated_tells_what_it_has(
+    ended: Callable[[Callable[[], object]], int],
+) -> None:
+    """As CI does when its time is up."""
+
+    def ours(*_: Any) -> None: ...
+
+    usual = signal.signal(signal.SIGTERM, ours)
+    try:
+        assert ended(lambda: os.kill(os.getpid(), signal.SIGTERM)) == 143
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 @pytest.mark.usefixtures("tonight")
@@ -832,43 +867,6 @@ def test_what_speaks_against_a_comparison_is_noted_whatever_it_says(
     judge._confirm(outcome, before, ok(1), terms)
     assert outcome.status == status
     assert "other processes used 100% of a CPU" in outcome.notes[-1]
-
-
-def test_a_night_that_is_terminated_tells_what_it_has(
-    bench: Any,
-    measured: Result,
-    own_store: Path,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As CI does when its time is up; until then nothing stands for JUnit's file."""
-    from bench import pipeline
-
-    make_baseline(bench, own_store, measured)
-    (folder / "matrix.toml").write_text(MATRIX.replace('"null-fp32"', '"null-fp32", "null-int8"'))
-    junit = folder / "junit.xml"
-    junit.write_text("<testsuite/>")
-
-    def terminated(job: Any, settings: Any) -> Any:
-        assert not junit.exists()
-        if job.target.name == "null-int8":
-            os.kill(os.getpid(), signal.SIGTERM)
-        return replace(measured, job=job)
-
-    monkeypatch.setattr(pipeline, "run", terminated)
-
-    def ours(*_: Any) -> None: ...
-
-    usual = signal.signal(signal.SIGTERM, ours)
-    try:
-        ran = gate(bench, "--junit", junit)
-        assert signal.getsignal(signal.SIGTERM) is ours
-    finally:
-        signal.signal(signal.SIGTERM, usual)
-    assert ran.status == 143
-    assert [row["status"] for row in ran.json] == ["OK", "SKIPPED"]
-    assert "1 of 2 jobs are stored" in ran.err
-    assert len(ElementTree.parse(junit).getroot()) == 2
 
 
 def test_nights_that_are_invalid_are_no_history(own_store: Path) -> None:

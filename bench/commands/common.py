@@ -113,8 +113,6 @@ KeyValueOption = Annotated[
         "--option", "-o", metavar="KEY=VALUE", help="An option of the target's runner; repeatable."
     ),
 ]
-
-
 DataOption = Annotated[
     Path | None,
     typer.Option(
@@ -180,10 +178,10 @@ def stored(
 def _is_named(model: str, pattern: str) -> bool:
     """Whether a name or a glob means a model as it was asked for: in full, without its source, its
     folder or the tag of its weights."""
-    name = ModelRef.parse(model).name
-    last = Path(name).name
+    ref = ModelRef.parse(model)
+    last = Path(ref.name).name
     bare = last.partition(".")[0]
-    means = (model, f"{ModelRef.parse(model).source}:{bare}", name, last, bare)
+    means = (model, f"{ref.source}:{bare}", ref.name, last, bare)
     return any(fnmatchcase(each, pattern) for each in means)
 
 

@@ -27,8 +27,8 @@ from bench.commands.common import (
     require_finite,
     runner_options,
 )
-from bench.errors import UsageError
 from bench.modelref import ModelRef
+from bench.paths import make_folder
 
 if TYPE_CHECKING:
     from bench.records import Result
@@ -47,14 +47,6 @@ def _copied(built: Result, out: Path) -> Result:
     words = [model, built.job.target.name, recipes.asked(built.job.recipe), last.sha256[:8]]
     name = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, words))).strip("._")
     return replace(built, artifacts=(*before, cache.copied(last, out / name)))
-
-
-def _require_folder(out: Path) -> None:
-    """Raise UsageError now, rather than after the first build."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
 
 
 def compile_models(
@@ -81,17 +73,19 @@ def compile_models(
 
     require_finite(timeout=timeout)
     asked = recipes.parse(",".join(calibration or []))
+    images = jobs.images(data, calib, asked)
+    chosen = targets.select(target, runner_options(option or []))
     wanted = jobs.every(
         model,
-        targets.select(target, runner_options(option or [])),
+        chosen,
         Procedure(batch=batch, timeout_seconds=timeout),
         open_cache(),
         weights=weights,
-        data=jobs.images(data, calib, asked),
-        calibration=asked,
+        data=images,
+        made=recipes.expand(asked, chosen),
     )
     if out is not None:
-        _require_folder(out)
+        make_folder(out, f"--out {out}")
     live = progress.Progress(len(wanted))
     settings = pipeline.Settings(
         open_cache().root, no_cache, on_stage=live.at, on_details=debug.details

@@ -10,6 +10,7 @@ import typer
 from bench import terminal
 from bench.commands.common import JsonOption, WeightsOption, open_cache, print_json, require_finite
 from bench.errors import BenchError, Unavailable, UsageError
+from bench.paths import make_folder, require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,17 +132,10 @@ def coverage(
 
 def _require_writable(out: Path) -> None:
     """Raise UsageError where the table could not be written: before hours are spent on it."""
-    try:
-        if out.is_dir():
-            raise UsageError(f"--out {out} is a folder: name a file in it, such as coverage.md")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        was_there = out.exists()
-        with out.open("ab"):
-            pass
-        if not was_there:
-            out.unlink()
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
+    make_folder(out.parent, f"--out {out}")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name a file in it, such as coverage.md")
+    require_writable(out, f"--out {out}")
 
 
 def _circumstances(found: Sequence[Attempt]) -> str:

@@ -19,6 +19,7 @@ from bench.commands.common import (
 )
 from bench.errors import BenchError, UsageError
 from bench.machine import observe
+from bench.paths import require_writable
 
 baseline = typer.Typer(help="Name the results that a gate compares with.", no_args_is_help=True)
 
@@ -109,8 +110,8 @@ def gate(
     from bench.gate import matrix as matrices
 
     given = matrices.read(matrix)
-    for path in (summary, junit):
-        _require_writable(path)
+    for path in filter(None, (summary, junit)):
+        require_writable(path, str(path))
     jobs = given.jobs(matrix.resolve().parent, open_cache())
     opened = open_store(store)
     wanted = against is not None and not (allow_missing and against not in opened.baselines())
@@ -149,20 +150,6 @@ def gate(
     if failed:
         terminal.say(f"bench: {failed}")
     raise typer.Exit(status if all(written) else status or 1)
-
-
-def _require_writable(path: Path | None) -> None:
-    """Raise UsageError now, rather than after the night; an empty file is no JUnit XML, so none is
-    left."""
-    if path is None:
-        return
-    try:
-        was_there = path.exists()
-        path.open("a").close()
-        if not was_there:
-            path.unlink()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _remove(path: Path | None) -> None:

@@ -109,8 +109,7 @@ def remove(
     """Remove results from the store, for good. What a baseline is made of stays."""
     opened = open_store(store)
     removed = opened.remove(ids)
-    many = "s" * (len(removed) != 1)
-    terminal.say(f"{len(removed)} result{many} removed: {', '.join(removed)}")
+    terminal.say(f"{terminal.counted(len(removed), 'result')} removed: {', '.join(removed)}")
 
 
 class ImportSource(str, Enum):

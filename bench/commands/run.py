@@ -130,7 +130,7 @@ def run(
         open_cache(),
         weights=weights,
         data=images,
-        calibration=asked,
+        made=made,
         max_drop=max_drop,
         batches=batch or (),
     )

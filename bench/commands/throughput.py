@@ -50,15 +50,14 @@ def throughput(
     as_json: JsonOption = False,
 ) -> None:
     """Find the batch size and the number of streams with the most images a second."""
-    from bench import campaign, catalog, present, present_answers, progress, targets
+    from bench import campaign, jobs, present, present_answers, progress, targets
     from bench import throughput as searching
-    from bench.records import Job, Procedure
+    from bench.records import Procedure
 
     if max_latency is not None and not 0 < max_latency < float("inf"):
         raise UsageError(f"--max-latency must be a number of milliseconds, not {max_latency}")
     require_finite(min_seconds=min_seconds, max_seconds=max_seconds, timeout=timeout)
     chosen = targets.select(target, runner_options(option or []))
-    models = catalog.resolve(model, open_cache())
     how = Procedure(
         threads=threads,
         processes=processes,
@@ -66,12 +65,12 @@ def throughput(
         max_seconds=max_seconds,
         timeout_seconds=timeout,
     )
-    jobs = [Job(each, on, weights, how) for each in models for on in chosen]
+    wanted = jobs.every(model, chosen, how, open_cache(), weights=weights)
     trying = open_campaign(open_store(store), progress.Progress(), anyway=anyway)
     found: list[dict[str, Any]] = []
     status = 0
     try:
-        for job in jobs:
+        for job in wanted:
             rows = searching.search(job, trying, max_latency_ms=max_latency, max_batch=max_batch)
             found.append(searching.to_public(rows, max_latency))
     except KeyboardInterrupt:
@@ -79,7 +78,7 @@ def throughput(
         status = 130
     present.notes(trying.rows)
     if as_json:
-        print_json(found if len(jobs) > 1 else found[0] if found else None)
+        print_json(found if len(wanted) > 1 else found[0] if found else None)
     else:
         for each in found:
             present_answers.throughput(each)

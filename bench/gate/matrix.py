@@ -88,14 +88,15 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         patterns = [_from(base, name) if is_file(name) else name for name in self.models]
         own_weights = base / self.weights
         weights = str(own_weights) if own_weights.is_file() else self.weights
+        chosen = targets.select(list(self.targets), dict(self.options))
         wanted = jobs.every(
             patterns,
-            targets.select(list(self.targets), dict(self.options)),
+            chosen,
             procedure,
             cache,
             weights=weights,
             data=images,
-            calibration=asked,
+            made=recipes.expand(asked, chosen),
             max_drop=self.max_drop,
         )
         named: dict[str, Job] = {}
