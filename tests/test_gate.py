@@ -346,8 +346,12 @@ def test_a_real_regression_alarms(bench: Any, folder: Path) -> None:
     matrix = MATRIX.replace("null-fp32", "cpu-ort-int8") + "threads = 1\n"
     (folder / "matrix.toml").write_text(matrix)
     run = ["run", "-m", "net.onnx", "-t", "cpu-ort-int8", "--threads", "1"]
-    assert bench(*run, "--processes", "4", "--max-seconds", "1").status in WORKED
-    assert bench("baseline", "set", "main").status == 0
+
+    def has_a_baseline() -> bool:
+        assert bench(*run, "--processes", "4", "--max-seconds", "1").status in WORKED
+        return bool(bench("baseline", "set", "main").status == 0)
+
+    assert any(has_a_baseline() for _ in range(3))  # of an INVALID one there is none
     write_chain(folder / "net.onnx", 40)
     ran = gate(bench, "--summary", folder / "summary.md", "--junit", folder / "junit.xml")
     (row,) = ran.json
