@@ -36,12 +36,17 @@ if TYPE_CHECKING:
 Verdict = Literal["FASTER", "SLOWER", "SAME", "UNSURE"]
 
 #: How long a block is: short, for the machine's speed changes within hundredths of a second, and
-#: not so short that most of it would be calls on cold caches (`docs/architecture.md`).
+#: not so short that most of it would be calls on cold caches. On a CPU a call that takes half of it
+#: or more brings its own caches back, and such networks are compared call by call
+#: (`docs/architecture.md`).
 BLOCK_SECONDS = 0.015
-#: For how long, and how many times at least, the two of a pair take turns: what a pair's ratio
-#: scatters by comes from its blocks, hardly from its processes (`docs/architecture.md`). More would
-#: leave too few pairs for an interval.
-TURNS_SECONDS = 3.0
+#: For how long the two of a pair take turns: briefly, for two processes of the same network differ,
+#: by where in memory its tensors happen to lie, and only more pairs average that out
+#: (`docs/architecture.md`)...
+TURNS_SECONDS = 1.5
+#: ...but until they have had so many turns, where these come slowly, for up to three seconds...
+ENOUGH_TURNS, MOST_TURNS_SECONDS = 30, 3.0
+#: ...and never for fewer turns than these.
 MIN_TURNS = 10
 #: How the processes of a pair are warmed up: until the latency has settled, or for a third of a
 #: second; they go on warming up as they take turns.
@@ -252,16 +257,24 @@ def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
         random.shuffle(order)
         warmed = [children[i].ask(WarmUp(), Warmed, patience(i)) for i in order]
         steps_seconds = sum(median(each.warmup_ns) for each in warmed) / 1e9
+        block = Block(_block_seconds(a, b, [median(each.warmup_ns) / 1e9 for each in warmed]))
         deadline = Deadline.after(PATIENCE_SECONDS + 2 * MIN_TURNS * steps_seconds)
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
-        turns = Deadline.after(TURNS_SECONDS)
-        while turns.left() or len(blocks[0]) < MIN_TURNS:
+        turns, most = Deadline.after(TURNS_SECONDS), Deadline.after(MOST_TURNS_SECONDS)
+        while turns.left() or len(blocks[0]) < (ENOUGH_TURNS if most.left() else MIN_TURNS):
             random.shuffle(order)
             for i in order:
-                sampled = children[i].ask(Block(BLOCK_SECONDS), Sampled, deadline)
+                sampled = children[i].ask(block, Sampled, deadline)
                 blocks[i].append(sampled.block_ns)
         loads = [children[i].ask(Finish(), Observed, deadline).load for i in (0, 1)]
     return Pair(tuple(blocks[0]), tuple(blocks[1]), (loads[0], loads[1]))
+
+
+def _block_seconds(a: Side, b: Side, steps_seconds: list[float]) -> float:
+    """The same for both, and by the quicker one; 0 for call by call, where both are run alike: what
+    the first call after a pause takes longer depends on the runtime and the device."""
+    alike = a.job.target == b.job.target and a.job.target.device == "cpu"
+    return 0.0 if alike and min(steps_seconds) >= BLOCK_SECONDS / 2 else BLOCK_SECONDS
 
 
 def to_public(found: Comparison) -> dict[str, Any]:
@@ -315,7 +328,7 @@ def reasons(found: Comparison) -> list[str]:
         said.append(
             f"by the medians it is {found.verdict_of_medians} ({percent:+.1f} %): the calls "
             "of one side scatter more than those of the other, and the verdict is that of the fast "
-            "ones (10th percentiles)"
+            "ones"
         )
     return [*said, *load(found.loads)]
 

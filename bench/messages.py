@@ -128,7 +128,7 @@ class WarmUp(msgspec.Struct, tag=True, frozen=True):
 
 
 class Block(msgspec.Struct, tag=True, frozen=True):
-    """Measure for so many seconds; answered by a Sampled."""
+    """Measure for so many seconds, 0 for a single call; answered by a Sampled."""
 
     seconds: float
 

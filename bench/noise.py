@@ -6,6 +6,7 @@ pairs scatter says what to expect of a run and of a comparison here and now.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:
     threads = threads or usable_threads()
     (target,) = targets.select([TARGET], {})
     built = call(Canary(target, str(cache)), Timed, Deadline.after(600))
-    how = Procedure(threads=threads, warmup_seconds=0.1)
+    how = replace(comparison.PROCEDURE, threads=threads)
     side = Side(Asked("canary", Job("canary", target, procedure=how)), canary.MODEL, built, ())
     rules = comparison.Rules(max_seconds=seconds, early=False, if_late=HANGS)
     found = comparison.compare(side, side, rules)

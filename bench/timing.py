@@ -204,7 +204,9 @@ class Stopwatch:
         self, seconds: float, window_seconds: float = WARM_WINDOW_SECONDS
     ) -> tuple[list[int], bool]:
         """Run until the latency has settled: at least `seconds`, and until two windows in a row
-        agree. Returns all samples, and False when they had not settled at the cap."""
+        agree, which are no longer than `seconds` either. Returns all samples, and False when they
+        had not settled at the cap."""
+        window_seconds = min(window_seconds, seconds)
         samples: list[int] = []
         previous = 0
         floor, cap = Deadline.after(seconds), Deadline.after(seconds * WARM_CAP)
@@ -228,7 +230,7 @@ class Stopwatch:
             return self._block(seconds)
 
     def _block(self, seconds: float) -> tuple[list[int], list[int]]:
-        # A call that is longer than a block brings its own caches back.
+        # A call that is longer than a block brings its own caches back; a block of no time is one.
         if self._typical_ns >= seconds * 1e9:
             return [], self._for(seconds)
         shortest, longest = DROPPED_SECONDS

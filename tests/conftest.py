@@ -101,9 +101,10 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pairs take turns for a tenth of the usual time: for tests of what is done with the answer
+    """Pairs take turns for a fifth of the usual time: for tests of what is done with the answer
     of a comparison, not of how sure it is. Give them a wide margin."""
-    monkeypatch.setattr(comparison, "TURNS_SECONDS", comparison.TURNS_SECONDS / 10)
+    monkeypatch.setattr(comparison, "TURNS_SECONDS", comparison.TURNS_SECONDS / 5)
+    monkeypatch.setattr(comparison, "ENOUGH_TURNS", comparison.MIN_TURNS)
 
 
 @pytest.fixture

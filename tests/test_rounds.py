@@ -14,6 +14,7 @@ import pytest
 from bench import comparison, rounds
 from bench.messages import Block, Finish, Observed, Sampled, Warmed, WarmUp
 from bench.records import Load, Measurement, Procedure
+from bench.targets import select
 from bench.timing import Deadline
 from tests.builders import ENVIRONMENT, job
 
@@ -33,6 +34,7 @@ class Blocks:
     centre_ns: Sequence[float] = (1e6, 1e6, 1e6)
     samples: int = 20
     sings: bool = True
+    steps_ns: Sequence[int] = (3_000_000, 3_000_000, 3_000_000)
 
     def __post_init__(self) -> None:
         self.started: list[int] = []
@@ -70,7 +72,8 @@ class _Child:
 
     def ask(self, command: Any, kind: type, deadline: Deadline) -> Any:
         if isinstance(command, WarmUp):
-            return Warmed(load_ns=7 + self._i, first_ns=5, warmup_ns=(3_000_000,), stable=True)
+            warmup_ns = (self._blocks.steps_ns[self._i],)
+            return Warmed(load_ns=7 + self._i, first_ns=5, warmup_ns=warmup_ns, stable=True)
         if isinstance(command, Block):
             return self._blocks.sampled(self._i, command.seconds)
         assert isinstance(command, Finish)
@@ -177,9 +180,15 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Callable[..., comparison.Pair]:
     monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.0)
     monkeypatch.setattr(comparison.sides, "same_inputs", lambda a, b: (a, b))
 
-    def measure(blocks: Blocks, seed: int = 0) -> comparison.Pair:
+    def measure(
+        blocks: Blocks, seed: int = 0, targets: Sequence[str] = ("null-fp32", "null-fp32")
+    ) -> comparison.Pair:
         two: Any = [
-            SimpleNamespace(job=job(), start=lambda i=i, **_: blocks.child(i)) for i in (0, 1)
+            SimpleNamespace(
+                job=replace(job(), target=select([target], {})[0]),
+                start=lambda i=i, **_: blocks.child(i),
+            )
+            for i, target in enumerate(targets)
         ]
         rules = comparison.Rules(max_seconds=1e-9, early=False, seed=seed)
         (first,) = comparison.compare(*two, rules).pairs
@@ -191,11 +200,39 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Callable[..., comparison.Pair]:
 def test_the_two_of_a_pair_take_turns(pair: Any) -> None:
     blocks = Blocks((1.0e6, 1.1e6))
     found = pair(blocks)
-    assert len(found.a_ns) == len(found.b_ns) == comparison.MIN_TURNS
+    assert len(found.a_ns) == len(found.b_ns) == comparison.ENOUGH_TURNS
     assert set(blocks.rounds) == {(0, 1), (1, 0)}
     assert blocks.seconds == {comparison.BLOCK_SECONDS}
     assert found.log_ratio == pytest.approx(0.0953, abs=0.0001), "log(1.1), whoever came first"
     assert found.loads == (QUIET, QUIET)
+
+
+HALF_NS = int(comparison.BLOCK_SECONDS / 2 * 1e9)
+
+
+@pytest.mark.parametrize(
+    ("steps_ns", "targets", "seconds"),
+    [
+        ((HALF_NS, HALF_NS), ("cpu-ort-fp32", "cpu-ort-fp32"), 0.0),
+        # What the first call after the other's takes longer, it takes of both sides or of none.
+        ((HALF_NS - 1, 9 * HALF_NS), ("cpu-ort-fp32", "cpu-ort-fp32"), comparison.BLOCK_SECONDS),
+        ((HALF_NS, HALF_NS), ("cpu-ort-fp32", "cpu-openvino-fp32"), comparison.BLOCK_SECONDS),
+        ((HALF_NS, HALF_NS), ("t4-fp16", "t4-fp16"), comparison.BLOCK_SECONDS),
+    ],
+    ids=["slow", "one-of-two", "two-runtimes", "gpu"],
+)
+def test_slow_networks_that_are_run_alike_are_compared_call_by_call(
+    pair: Any, steps_ns: tuple[int, int], targets: tuple[str, str], seconds: float
+) -> None:
+    blocks = Blocks((1.0e6, 1.0e6), steps_ns=steps_ns)
+    pair(blocks, targets=targets)
+    assert blocks.seconds == {seconds}
+
+
+def test_turns_that_come_slowly_have_an_end(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "MOST_TURNS_SECONDS", 0.0)
+    found = pair(Blocks((1e6, 1e6)))
+    assert len(found.a_ns) == len(found.b_ns) == comparison.MIN_TURNS
 
 
 def test_who_is_started_and_who_is_first_are_drawn(pair: Any) -> None:
@@ -212,4 +249,4 @@ def test_who_is_started_and_who_is_first_are_drawn(pair: Any) -> None:
 def test_a_pair_goes_on_for_its_time(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.05)
     found = pair(Blocks((1e6, 1e6)))
-    assert len(found.a_ns) == len(found.b_ns) > comparison.MIN_TURNS
+    assert len(found.a_ns) == len(found.b_ns) > comparison.ENOUGH_TURNS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import io
 import threading
 import time
 from itertools import count
@@ -14,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench import timing
+from bench import targets, timing
 from bench.errors import StageError
-from bench.records import TensorSpec
+from bench.messages import Block, Finish, Measure, Prepare, WarmUp
+from bench.records import Job, Procedure, TensorSpec
+from bench.stages import measure as measuring
+from bench.stages.prepare import prepare
+from bench.teller import Teller
 from tests.builders import refused
 
 if TYPE_CHECKING:
@@ -164,6 +169,11 @@ def test_a_step_longer_than_the_cap_is_compared_before_it_is_called_unstable(
     assert slow(monkeypatch, 3100).warm_up(0.3) == ([3100 * MS] * 2, True)
 
 
+def test_a_short_warm_up_has_short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a comparison's processes, or they would be warmed up for longer than they measure."""
+    assert slow(monkeypatch, 10).warm_up(0.03) == ([10 * MS] * 6, True)
+
+
 def test_warm_up_of_no_time_is_still_a_warm_up() -> None:
     samples, _ = watch(constant()).warm_up(0.0, 0.001)
     assert samples
@@ -207,6 +217,7 @@ def test_a_network_slower_than_a_block_has_one_sample_and_none_dropped() -> None
     slow = watch(sample)
     slow.warm_up(0.0, 0.001)
     assert slow.block(0.001) == ([], [20 * MS])
+    assert slow.block(0.0) == ([], [20 * MS]), "no time at all is a single call"
 
 
 @pytest.mark.parametrize(("window", "least"), [("device", 0.2 * MS), ("io", 1.2 * MS)])
@@ -416,3 +427,31 @@ def test_another_clock_that_jumps_alone_is_its_own_affair(
     """The date is set while it is measured."""
     _, block = jumps(monkeypatch, clock).block(0.002)
     assert max(block) < 40_000 * MS
+
+
+@pytest.mark.parametrize(
+    ("threads", "streams", "rested"), [(1, 1, False), (2, 1, True), (1, 2, True)]
+)
+def test_a_single_thread_has_no_workers_to_wait_for(
+    threads: int,
+    streams: int,
+    rested: bool,
+    tiny_onnx: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waiting takes as long as a block of a comparison does."""
+    rests: list[None] = []
+    monkeypatch.setattr(timing, "rest", lambda: rests.append(None))
+    monkeypatch.setattr(measuring, "pin", lambda threads: None)
+    (target,) = targets.select(["cpu-ort-fp32"], {})
+    how = Procedure(threads=threads, streams=streams, warmup_seconds=0.01)
+    asked = Job(str(tiny_onnx), target, procedure=how)
+    tell = Teller(io.BytesIO())
+    prepared = prepare(Prepare(asked, str(tmp_path), fresh=False), tell)
+    request = Measure(asked, prepared.timed, None, prepared.packages)
+    try:
+        measuring.measure(request, tell, iter([WarmUp(), Block(0.001), Finish()]))
+    finally:
+        gc.enable()
+    assert bool(rests) == rested

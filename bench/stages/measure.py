@@ -16,7 +16,7 @@ from bench.messages import Block, Measure, Observed, Sampled, Warmed
 from bench.pool import read as read_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bench.contracts import Runner
     from bench.messages import Command
@@ -63,7 +63,10 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
         if device:
             targets.require_used(job.target, observe(), device.name, device.compute_capability)
         watch = Watch(gpu.GpuWatch(device) if device else None)
-        timing.rest()
+        # A single thread on a CPU has no workers that spin on after a step.
+        alone = job.target.device == "cpu" and threads * how.streams == 1
+        rest: Callable[[], None] = (lambda: None) if alone else timing.rest
+        rest()
         tell.done(Warmed(load.ns, first, tuple(warmup), stable))
         for command in commands:
             if not isinstance(command, Block):
@@ -71,10 +74,10 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
             with watch:
                 dropped, block = stopwatch.block(command.seconds)
             watch.count(len(dropped) + len(block))
-            timing.rest()
+            rest()
             sung = beside.block(canary.BLOCK_SECONDS)[1] if beside else []
             if sung:
-                timing.rest()
+                rest()
             tell.done(Sampled(tuple(dropped), tuple(block), tuple(sung)))
         flags |= sessions[0].flags()
     require_intact(built)  # the user's own file may have been written to meanwhile
