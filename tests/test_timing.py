@@ -442,7 +442,9 @@ def test_a_single_thread_has_no_workers_to_wait_for(
 ) -> None:
     """Waiting takes as long as a block of a comparison does."""
     rests: list[None] = []
+    made_way: list[None] = []
     monkeypatch.setattr(timing, "rest", lambda: rests.append(None))
+    monkeypatch.setattr(timing, "make_way", lambda: made_way.append(None))
     monkeypatch.setattr(measuring, "pin", lambda threads: None)
     (target,) = targets.select(["cpu-ort-fp32"], {})
     how = Procedure(threads=threads, streams=streams, warmup_seconds=0.01)
@@ -451,7 +453,8 @@ def test_a_single_thread_has_no_workers_to_wait_for(
     prepared = prepare(Prepare(asked, str(tmp_path), fresh=False), tell)
     request = Measure(asked, prepared.timed, None, prepared.packages)
     try:
-        measuring.measure(request, tell, iter([WarmUp(), Block(0.001), Finish()]))
+        measuring.measure(request, tell, iter([WarmUp(), Block(0.001), Block(0.001), Finish()]))
     finally:
         gc.enable()
     assert bool(rests) == rested
+    assert len(made_way) == 2, "for the parent, before each block"

@@ -71,6 +71,7 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
         for command in commands:
             if not isinstance(command, Block):
                 break
+            timing.make_way()
             with watch:
                 dropped, block = stopwatch.block(command.seconds)
             watch.count(len(dropped) + len(block))
