@@ -59,7 +59,7 @@ MORE = 3
 #: is so many times as large as their scatter (six pairs have no p below 1/64). The interval is
 #: looked at after every pair, and is wrong once in twenty looks: where pairs scatter little it is
 #: hardly ever beyond half the margin for that, but where they scatter by 5 to 10 % it alone found a
-#: change between equals in 3 to 6 % of comparisons of a minute (`benchmarks/sequential.py`).
+#: change between equals in 3 to 9 % of comparisons of a minute (`benchmarks/sequential.py`).
 CERTAIN = 0.001
 FAR = 2.5
 
