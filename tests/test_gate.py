@@ -353,8 +353,11 @@ def test_a_real_regression_alarms(bench: Any, folder: Path) -> None:
 
     assert any(has_a_baseline() for _ in range(3))  # of an INVALID one there is none
     write_chain(folder / "net.onnx", 40)
-    ran = gate(bench, "--summary", folder / "summary.md", "--junit", folder / "junit.xml")
-    (row,) = ran.json
+    for _ in range(3):  # a busy machine may leave a night UNCONFIRMED
+        ran = gate(bench, "--summary", folder / "summary.md", "--junit", folder / "junit.xml")
+        (row,) = ran.json
+        if row["status"] != "UNCONFIRMED":
+            break
     assert (ran.status, row["status"]) == (4, "REGRESSED")
     assert row["comparison"]["verdict"] == "SLOWER"
     assert row["ratio"] > 1.2
