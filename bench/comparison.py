@@ -41,7 +41,7 @@ Verdict = Literal["FASTER", "SLOWER", "SAME", "UNSURE"]
 #: (`docs/architecture.md`).
 BLOCK_SECONDS = 0.015
 #: For how long the two of a pair take turns: briefly, for two processes of the same network differ,
-#: by where in memory its tensors happen to lie, and only more pairs average that out
+#: most likely by where in memory its tensors lie, and only more pairs average that out
 #: (`docs/architecture.md`)...
 TURNS_SECONDS = 1.5
 #: ...but until they have had so many turns, where these come slowly, for up to three seconds...
@@ -256,9 +256,9 @@ def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
             children[i].answer(type(None), patience(i))
         random.shuffle(order)
         warmed = [children[i].ask(WarmUp(), Warmed, patience(i)) for i in order]
-        steps_seconds = sum(median(each.warmup_ns) for each in warmed) / 1e9
-        block = Block(_block_seconds(a, b, [median(each.warmup_ns) / 1e9 for each in warmed]))
-        deadline = Deadline.after(PATIENCE_SECONDS + 2 * MIN_TURNS * steps_seconds)
+        steps_seconds = [median(each.warmup_ns) / 1e9 for each in warmed]
+        block = Block(_block_seconds(a, b, steps_seconds))
+        deadline = Deadline.after(PATIENCE_SECONDS + 2 * MIN_TURNS * sum(steps_seconds))
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
         turns, most = Deadline.after(TURNS_SECONDS), Deadline.after(MOST_TURNS_SECONDS)
         while turns.left() or len(blocks[0]) < (ENOUGH_TURNS if most.left() else MIN_TURNS):

@@ -13,7 +13,7 @@ from bench.cells import outcome
 from bench.coverage.table import cost, failure
 from bench.recipes import asked, written
 from bench.remedies import change as points_lost
-from bench.terminal import change, draw, say
+from bench.terminal import change, counted, draw, say
 from bench.timing import lap
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Progress:
         self._end_stage()
         if self._live:
             draw("")
-        n = len(found.kept)
-        kept = f", {n} layer{'s' if n > 1 else ''} kept in fp32" if n else ""
+        kept = f", {counted(len(found.kept), 'layer')} kept in fp32" if found.kept else ""
         recipe = written(replace(found.recipe, keep=0))
         if found.accuracy:
             said = f"{found.accuracy.metric} {points_lost(found.accuracy):+.2f} points"

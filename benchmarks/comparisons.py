@@ -147,7 +147,6 @@ def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
                 medians([block for pair in found.pairs for block in getattr(pair, name)])
                 for name in ("a_ns", "b_ns")
             )
-            calls = int(np.median([len(block) for pair in found.pairs for block in pair.a_ns]))
             a_one, b_one = medians(found.pairs[0].a_ns), medians(found.pairs[0].b_ns)
             nights = None
             if network in before:
@@ -160,7 +159,6 @@ def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
                 "network": " @ ".join(network),
                 "block_ms": round(1e3 * comparison.BLOCK_SECONDS),
                 "turns_s": comparison.TURNS_SECONDS,
-                "calls": calls,
                 "verdict": found.verdict,
                 "ratio": found.ratio,
                 "ci95": found.ci95,
