@@ -160,9 +160,8 @@ def rest() -> None:
 
 
 def make_way() -> None:
-    """Let who asked for a block go back to sleep first: the kernel wakes a parent on the core of
-    the child that answered it, and there it would interrupt the block that it has just asked for
-    (once in each of 15 ms, of comparisons on two cores)."""
+    """Let who asked for a block go back to sleep first: where there is only one core for parent and
+    child, it would interrupt the block that it has just asked for (each one of 15 ms, once)."""
     time.sleep(MAKE_WAY_SECONDS)
 
 
