@@ -13,7 +13,7 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -33,6 +33,7 @@ from bench.messages import (
     Prepare,
     Probe,
     Request,
+    Twins,
 )
 from bench.records import Failure, Stage
 from bench.teller import Teller
@@ -43,9 +44,14 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Answer the one request on standard input."""
-    _die_with_parent()
     channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    serve(channel)
+
+
+def serve(channel: IO[bytes]) -> NoReturn:
+    """Answer the one request on standard input there, and end."""
+    _die_with_parent()
     tell = Teller(channel)
     try:
         request = msgspec.json.decode(sys.stdin.buffer.readline(), type=Request)
@@ -69,6 +75,10 @@ def _answer(request: Request, tell: Teller) -> Any:
         from bench.stages.measure import measure
 
         return measure(request, tell, _commands())
+    if isinstance(request, Twins):
+        from bench.stages.twins import become_two
+
+        return become_two(request, tell, serve)
     if isinstance(request, Prepare):
         from bench.stages.prepare import prepare
 

@@ -1,9 +1,9 @@
 """Is B slower than A? A measurement of its own, and its answer.
 
-Pairs of fresh processes, one of each side, live at the same time and run in turns: short blocks in
-an order drawn at random, on the same cores, so that whatever the machine does it does to both. One
-pair gives one ratio. Pairs are added until the interval of their centre lies on one side of half
-the margin, or time is up.
+Pairs of fresh processes, one of each side, live at the same time and run in turns: short blocks, on
+the same cores, so that whatever the machine does it does to both; who begins is drawn at random, a
+few times a second. One pair gives one ratio. Pairs are added until the interval of their centre
+lies on one side of half the margin, or time is up.
 
 The margin is the smallest change that matters. A change as large is told; none is SAME; half of it
 is where the two meet, and what lies close to that may be told either way, or remain UNSURE.
@@ -11,7 +11,6 @@ is where the two meet, and what lies close to that may be told either way, or re
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import exp, isfinite, log
@@ -19,9 +18,11 @@ from random import Random
 from statistics import median, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import sides, stats
+from bench import pairs, sides, stats
 from bench.launch import ChildError
-from bench.messages import Block, Finish, Observed, Sampled, Warmed, WarmUp
+from bench.load import of_two
+from bench.machine import threads_each
+from bench.messages import Finish, Observed, Turned, Turns, Warmed, WarmUp
 from bench.records import Procedure
 from bench.timing import Deadline, lap
 from bench.verdict import load, unusable
@@ -29,21 +30,30 @@ from bench.verdict import load, unusable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.launch import Child
     from bench.records import Load
     from bench.sides import Side
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "UNSURE"]
 
 #: How long a block is: short, for the machine's speed changes within hundredths of a second, and
-#: not so short that most of it would be calls on cold caches. On a CPU a call that takes half of it
-#: or more brings its own caches back, and such networks are compared call by call
-#: (`docs/architecture.md`).
+#: not so short that most of it would be calls on cold caches...
 BLOCK_SECONDS = 0.015
+#: ...but on a CPU a call that takes half of it or more brings its own caches back, and such
+#: networks are compared call by call...
+SLOW_SECONDS = BLOCK_SECONDS / 2
+#: ...and calls as long as this, where both sides pay about the same for that
+#: (`docs/architecture.md`): on one thread, which hands the turn on at once, of networks that take
+#: about the same time and memory, at most so many times as much.
+CALL_SECONDS = 0.0015
+NEAR = 1.25
+#: The first call after a pause counts of calls as long as this: they would be too few.
+LONG_SECONDS = 0.05
+#: How long they go on taking turns before who begins is drawn anew.
+SPELL_SECONDS = 0.2
 #: For how long the two of a pair take turns: briefly, for two processes of the same network differ,
 #: most likely by where in memory its tensors lie, and only more pairs average that out
 #: (`docs/architecture.md`)...
-TURNS_SECONDS = 1.5
+TURNS_SECONDS = 1.0
 #: ...but until they have had so many turns, where these come slowly, for up to three seconds...
 ENOUGH_TURNS, MOST_TURNS_SECONDS = 30, 3.0
 #: ...and never for fewer turns than these.
@@ -248,33 +258,37 @@ def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
 
     order = [0, 1]
     random.shuffle(order)
-    children: dict[int, Child] = {}
-    with ExitStack() as living:
-        for i in order:
-            children[i] = living.enter_context((a, b)[i].start())
-        for i in order:
-            children[i].answer(type(None), patience(i))
+    with pairs.started(a, b, order, patience) as children:
         random.shuffle(order)
         warmed = [children[i].ask(WarmUp(), Warmed, patience(i)) for i in order]
         steps_seconds = [median(each.warmup_ns) / 1e9 for each in warmed]
-        block = Block(_block_seconds(a, b, steps_seconds))
-        deadline = Deadline.after(PATIENCE_SECONDS + 2 * MIN_TURNS * sum(steps_seconds))
+        block_seconds = _block_seconds(a, b, steps_seconds)
+        uncounted = int(not block_seconds and min(steps_seconds) < LONG_SECONDS)
+        deadline = Deadline.after(PATIENCE_SECONDS + 4 * MIN_TURNS * sum(steps_seconds))
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
         turns, most = Deadline.after(TURNS_SECONDS), Deadline.after(MOST_TURNS_SECONDS)
         while turns.left() or len(blocks[0]) < (ENOUGH_TURNS if most.left() else MIN_TURNS):
-            random.shuffle(order)
-            for i in order:
-                sampled = children[i].ask(block, Sampled, deadline)
-                blocks[i].append(sampled.block_ns)
+            first = random.choice(order)
+            for i in (1 - first, first):  # who begins is not disturbed by what the other is told
+                children[i].tell(Turns(SPELL_SECONDS, block_seconds, i == first, uncounted))
+            for i in (0, 1):
+                blocks[i].extend(children[i].answer(Turned, deadline).blocks_ns)
         loads = [children[i].ask(Finish(), Observed, deadline).load for i in (0, 1)]
-    return Pair(tuple(blocks[0]), tuple(blocks[1]), (loads[0], loads[1]))
+    return Pair(tuple(blocks[0]), tuple(blocks[1]), of_two(loads[0], loads[1]))
 
 
 def _block_seconds(a: Side, b: Side, steps_seconds: list[float]) -> float:
     """The same for both, and by the quicker one; 0 for call by call, where both are run alike: what
-    the first call after a pause takes longer depends on the runtime and the device."""
-    alike = a.job.target == b.job.target and a.job.target.device == "cpu"
-    return 0.0 if alike and min(steps_seconds) >= BLOCK_SECONDS / 2 else BLOCK_SECONDS
+    the first call after the other's takes longer depends on the runtime and the device, and where
+    calls are short on the network, too."""
+    if a.job.target != b.job.target or a.job.target.device != "cpu":
+        return BLOCK_SECONDS
+    quick, slow = sorted(steps_seconds)
+    small, large = sorted(side.timed.built.bytes for side in (a, b))
+    near = a.asked.python == b.asked.python and slow <= NEAR * quick and large <= NEAR * small
+    alone = all(threads_each(side.job.procedure) == 1 for side in (a, b))
+    least = CALL_SECONDS if near and alone else SLOW_SECONDS
+    return 0.0 if quick >= least else BLOCK_SECONDS
 
 
 def to_public(found: Comparison) -> dict[str, Any]:

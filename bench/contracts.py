@@ -192,7 +192,9 @@ class Runner(Protocol):
     def probe(self, target: Target) -> str | None:
         """Why the target cannot run here, with the remedy, in one sentence; None when it can.
 
-        Raises UsageError for an option that the runner does not have.
+        It imports the runtime and, on a CPU, starts no threads that `open` needs: the process may
+        be forked after it (`bench.stages.twins`). Raises UsageError for an option that the runner
+        does not have.
         """
 
     def build(self, onnx: Artifact, target: Target, calibration: Calibration, to: Path) -> Artifact:

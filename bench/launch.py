@@ -10,7 +10,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -47,6 +47,23 @@ class ChildError(BenchError):
         self.details = details
 
 
+class Process(Protocol):
+    """What `Child` needs of a process: `subprocess.Popen`'s part of it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+#: A process, and the file that its standard error goes to.
+Running = tuple[Process, IO[bytes]]
+
+
 class Child:
     """A fresh process that works on one request, and on commands where it takes any.
 
@@ -59,8 +76,11 @@ class Child:
         on_reply: Callable[[Update], None] = lambda _: None,
         *,
         python: str | None = None,
+        inherit: tuple[int, ...] = (),
+        running: Running | None = None,
     ) -> None:
-        """Raises UsageError for a request that cannot be written down."""
+        """`inherit` are file descriptors that it shares. `running` is a process that waits for its
+        request already. Raises UsageError for a request that cannot be written down."""
         asked = _encoded(request)
         self._on_reply = on_reply
         self._stage: Stage = "target"
@@ -68,16 +88,7 @@ class Child:
         self._decoder = msgspec.json.Decoder(Reply)
         self._pending: list[bytes] = [b""]
         try:
-            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-            self._process = subprocess.Popen(
-                [python or sys.executable, "-c", _START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                # Its own session: Ctrl-C reaches the parent alone, which then ends the child and
-                # all that the child has started.
-                start_new_session=True,
-            )
+            self._process, self.stderr = running or _spawned(python or sys.executable, inherit)
         except OSError as error:  # no memory, no process, no file left for it
             said = f"a process cannot be started: {error.strerror or error}"
             raise ChildError(Failure(self._stage, "spawn", said), "") from error
@@ -97,7 +108,7 @@ class Child:
         with suppress(BrokenPipeError):
             self._stdin.close()
         self._stdout.close()
-        self._stderr.close()
+        self.stderr.close()
 
     @property
     def pid(self) -> int:
@@ -106,8 +117,12 @@ class Child:
 
     def ask(self, command: Command, answer: type[T], deadline: Deadline) -> T:
         """Give a command and return what it answers."""
-        self._send(_encoded(command))
+        self.tell(command)
         return self.answer(answer, deadline)
+
+    def tell(self, command: Command) -> None:
+        """Give a command; `answer` has what it answers."""
+        self._send(_encoded(command))
 
     def answer(self, kind: type[T], deadline: Deadline) -> T:
         """What the child answers to what it was asked last.
@@ -120,7 +135,7 @@ class Child:
             if isinstance(reply, Done):
                 return msgspec.convert(reply.value, kind)
             if isinstance(reply, Failed):
-                details = f"{reply.traceback}\n{_tail(self._stderr)}"
+                details = f"{reply.traceback}\n{_tail(self.stderr)}"
                 raise ChildError(reply.failure, details)
             if isinstance(reply, At):
                 self._stage = reply.stage
@@ -130,7 +145,7 @@ class Child:
             failure = self._death(status)
         except subprocess.TimeoutExpired:
             failure = Failure(self._stage, "timeout", f"the time limit ran out: {deadline.remedy}")
-        raise ChildError(failure, _tail(self._stderr))
+        raise ChildError(failure, _tail(self.stderr))
 
     def _send(self, line: bytes) -> None:
         with suppress(BrokenPipeError):  # it has died; its end says why
@@ -164,7 +179,7 @@ class Child:
 
     def _death(self, status: int) -> Failure:
         """What to say of a child that ended without an answer."""
-        said = [line.strip() for line in _tail(self._stderr).splitlines() if line.strip()]
+        said = [line.strip() for line in _tail(self.stderr).splitlines() if line.strip()]
         hint = f" ({said[-1][:200]})" if said else ""
         if status == -signal.SIGKILL and _oom_kills() > self._oom_kills:
             return Failure(self._stage, "oom", "the kernel killed the process: out of memory")
@@ -172,6 +187,22 @@ class Child:
             name = _signal_name(-status)
             return Failure(self._stage, "crash", f"the process was killed by {name}{hint}")
         return Failure(self._stage, "crash", f"the process ended with status {status}{hint}")
+
+
+def _spawned(python: str, inherit: tuple[int, ...]) -> Running:
+    """A fresh interpreter that waits for a request. Raises OSError."""
+    stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed by Child.close)
+    process = subprocess.Popen(
+        [python, "-c", _START],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        # Its own session: Ctrl-C reaches the parent alone, which then ends the child and all that
+        # the child has started.
+        start_new_session=True,
+        pass_fds=inherit,
+    )
+    return process, stderr
 
 
 def call(

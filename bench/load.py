@@ -100,6 +100,19 @@ def _difference(now: int | None, before: int | None) -> int | None:
     return None if now is None or before is None else now - before
 
 
+def of_two(one: Load, other: Load) -> tuple[Load, Load]:
+    """The loads of two processes that took turns, each watched while the other one worked, too.
+    What that used is no stranger's; a core that was lost may have been lost to it, so that nothing
+    is known of that; and what the machine did once is counted once."""
+
+    def without(load: Load, partner: Load) -> Load:
+        others = load.other_cpu_ns
+        others = None if others is None else others - partner.own_cpu_ns
+        return replace(load, other_cpu_ns=others, switches=0)
+
+    return without(one, other), replace(without(other, one), throttled=None)
+
+
 def _sum(one: Load, other: Load) -> Load:
     sums: dict[str, Any] = {}
     for name in (field.name for field in fields(Load) if field.name != "gpu"):

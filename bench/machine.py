@@ -8,8 +8,12 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import gpu as nvidia
+
+if TYPE_CHECKING:
+    from bench.records import Procedure
 
 #: How the flags begin that are instructions for numbers, on x86 and on Arm.
 _INSTRUCTIONS = (
@@ -99,6 +103,11 @@ def usable_threads() -> int:
     slow core is what all others wait for."""
     cores, quota = len(_cores()), _cgroup_quota()
     return max(1, min(cores, int(quota)) if quota else cores)
+
+
+def threads_each(how: Procedure) -> int:
+    """How many CPU threads each stream of a measurement has, where none are asked for, too."""
+    return how.threads or max(1, usable_threads() // how.streams)
 
 
 def pin(threads: int) -> None:

@@ -25,6 +25,24 @@ from bench.records import (
     Target,
 )
 
+#: Of two processes that take turns, what one of them has: the file descriptor that it reads from
+#: when it is its turn, and the one that it writes to when it is the other's.
+Ends = tuple[int, int]
+
+
+class Lead(msgspec.Struct, frozen=True):
+    """The file descriptors of a process: what it reads its request and its commands from, what it
+    answers to, and those that it takes turns by."""
+
+    reads: int
+    answers: int
+    partner: Ends
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """All of them."""
+        return self.reads, self.answers, *self.partner
+
 
 class Timed(msgspec.Struct, frozen=True):
     """A built artifact and the inputs that it is timed on."""
@@ -99,12 +117,23 @@ class Inputs(msgspec.Struct, tag=True, frozen=True):
 
 
 class Measure(msgspec.Struct, tag=True, frozen=True):
-    """Get ready to time a built artifact in this one process; then comes WarmUp, then Blocks."""
+    """Get ready to time a built artifact in this one process; then comes WarmUp, then Blocks; or
+    Turns, where there is a partner to take them with."""
 
     job: Job
     timed: Timed
     canary: Timed | None
     packages: tuple[str, ...]
+    partner: Ends | None = None
+
+
+class Twins(msgspec.Struct, tag=True, frozen=True):
+    """Import what timing on a target takes and become two processes, each of which has a Lead of
+    its own and reads a Measure from there. Answered by their ids, then, as each one ends, by an
+    Ended."""
+
+    target: Target
+    leads: tuple[Lead, Lead]
 
 
 class Evaluate(msgspec.Struct, tag=True, frozen=True):
@@ -119,7 +148,17 @@ class Evaluate(msgspec.Struct, tag=True, frozen=True):
 
 
 Request = (
-    Names | Outlines | Probe | Describe | Export | Prepare | Inputs | Canary | Measure | Evaluate
+    Names
+    | Outlines
+    | Probe
+    | Describe
+    | Export
+    | Prepare
+    | Inputs
+    | Canary
+    | Measure
+    | Twins
+    | Evaluate
 )
 
 
@@ -133,11 +172,22 @@ class Block(msgspec.Struct, tag=True, frozen=True):
     seconds: float
 
 
+class Turns(msgspec.Struct, tag=True, frozen=True):
+    """Take turns with the partner for so many `seconds`, measuring for `block_seconds` each time, 0
+    for a single call; who is `first` begins. The first `uncounted` turns are for the caches, after
+    a pause. Answered by a Turned."""
+
+    seconds: float
+    block_seconds: float
+    first: bool
+    uncounted: int = 0
+
+
 class Finish(msgspec.Struct, tag=True, frozen=True):
     """Say what was observed, and end; answered by Observed."""
 
 
-Command = WarmUp | Block | Finish
+Command = WarmUp | Block | Turns | Finish
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -186,6 +236,19 @@ class Sampled(msgspec.Struct, frozen=True):
     dropped_ns: tuple[int, ...]
     block_ns: tuple[int, ...]
     canary_ns: tuple[int, ...] = ()
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """With what status a process has ended, minus the signal that killed it."""
+
+    pid: int
+    status: int
+
+
+class Turned(msgspec.Struct, frozen=True):
+    """The samples of each of one's own blocks, in ns."""
+
+    blocks_ns: tuple[tuple[int, ...], ...]
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -1,11 +1,14 @@
 """`bench doctor --noise`: how well can this machine be measured on?
 
-The canary is compared with itself for half a minute. How far its blocks, its processes and its
-pairs scatter says what to expect of a run and of a comparison here and now.
+The canary is compared with itself for half a minute. How far its blocks and its processes scatter
+says what to expect of a run here and now, and how far its pairs do, what of a comparison. The
+processes of a run start one by one; those of a comparison are twins, which differ by less: so half
+of the time is for each kind.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from math import log, sqrt
 from typing import TYPE_CHECKING, Any
@@ -47,19 +50,25 @@ def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:
     built = call(Canary(target, str(cache)), Timed, Deadline.after(600))
     how = replace(comparison.PROCEDURE, threads=threads)
     side = Side(Asked("canary", Job("canary", target, procedure=how)), canary.MODEL, built, ())
-    rules = comparison.Rules(max_seconds=seconds, early=False, if_late=HANGS)
-    found = comparison.compare(side, side, rules)
-    if found.failure:
-        raise found.failure
-    if len(found.pairs) < LEAST:
-        raise UsageError(f"{seconds:g} s are too short to say anything: raise --seconds")
-    return {"threads": threads, "seconds": found.seconds, **expectations(found)}
+    rules = comparison.Rules(max_seconds=seconds / 2, early=False, if_late=HANGS)
+    no_twin = replace(side, asked=replace(side.asked, python=sys.executable))
+    halves = [comparison.compare(side, other, rules) for other in (no_twin, side)]
+    for found in halves:
+        if found.failure:
+            raise found.failure
+        if len(found.pairs) < LEAST:
+            raise UsageError(f"{seconds:g} s are too short to say anything: raise --seconds")
+    return {
+        "threads": threads,
+        "seconds": sum(found.seconds for found in halves),
+        **expectations(*halves),
+    }
 
 
-def expectations(found: Comparison) -> dict[str, Any]:
-    """What the pairs of an A/A comparison tell: spreads and half-widths of 95 % intervals, in
+def expectations(strangers: Comparison, twins: Comparison) -> dict[str, Any]:
+    """What the pairs of two A/A comparisons tell: spreads and half-widths of 95 % intervals, in
     percent; `blocks_ms` are the 10th and 90th percentile."""
-    pairs = found.pairs
+    pairs = strangers.pairs
     blocks = [float(np.median(block)) for pair in pairs for block in (*pair.a_ns, *pair.b_ns)]
     low, middle, high = np.quantile(blocks, [0.1, 0.5, 0.9]).tolist()  # JSON has no NumPy
     # The processes of a run take turns, as those of a pair do: only what is between those counts.
@@ -68,16 +77,17 @@ def expectations(found: Comparison) -> dict[str, Any]:
     one = float(np.std(apart, ddof=1)) / sqrt(2)
     run = stats.student(processes - 1) * one / sqrt(processes)
     halves = {
-        str(limit): _resolution(pairs, limit * len(pairs) / found.seconds) for limit in (60, 180)
+        str(limit): _resolution(twins.pairs, limit * len(twins.pairs) / twins.seconds)
+        for limit in (60, 180)
     }
     return {
-        "pairs": len(pairs),
+        "pairs": len(pairs) + len(twins.pairs),
         "blocks_ms": [low / 1e6, high / 1e6],
         "block_spread_percent": 100 * (high - low) / middle,
         "run_half_width_percent": 100 * run,
         "comparison_half_width_percent": halves,
         "comparison_finds_percent": {limit: FOUND * half for limit, half in halves.items()},
-        "reasons": list(load(found.loads)),
+        "reasons": list(load(strangers.loads + twins.loads)),
     }
 
 

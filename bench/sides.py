@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from bench import catalog, targets
 from bench.cache import Cache
 from bench.errors import StageError, UsageError
-from bench.launch import Child, call, interpreter
+from bench.launch import call, interpreter
 from bench.machine import observe
 from bench.messages import Inputs, Measure, Prepare, Prepared, Timed
 from bench.public import result_id
 from bench.records import Artifact, Job
 
 if TYPE_CHECKING:
+    from bench.messages import Ends
     from bench.records import Model, Option, Procedure, Result
     from bench.store import Store
     from bench.timing import Deadline
@@ -51,10 +52,9 @@ class Side:
     def job(self) -> Job:
         return self.asked.job
 
-    def start(self) -> Child:
-        """A fresh process that gets ready to time this side."""
-        request = Measure(self.job, self.timed, None, self.packages)
-        return Child(request, python=self.asked.python)
+    def request(self, partner: Ends | None = None) -> Measure:
+        """What a fresh process is asked that times this side, in turns with a partner."""
+        return Measure(self.job, self.timed, None, self.packages, partner)
 
 
 def parse(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
 from bench.messages import At, Done, Found, Reply
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from bench.messages import Quantized
     from bench.records import Artifact, Model, Stage
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 class Teller:
     """How a stage tells the parent where it is and what it has found."""
 
-    def __init__(self, channel: BinaryIO) -> None:
+    def __init__(self, channel: IO[bytes]) -> None:
         self._channel = channel
         self.stage: Stage = "target"
 
@@ -37,6 +35,9 @@ class Teller:
 
     def done(self, value: Any) -> None:
         self.send(Done(value))
+
+    def close(self) -> None:
+        self._channel.close()
 
     def send(self, reply: Reply) -> None:
         self._channel.write(msgspec.json.encode(reply) + b"\n")

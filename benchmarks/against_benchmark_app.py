@@ -79,7 +79,7 @@ def rounds(side: sides.Side, n: int) -> tuple[list[float], float]:
     logs, own = [], []
     for _ in range(n // LIFE):
         deadline = Deadline.after(600)
-        with side.start() as child:
+        with Child(side.request()) as child:
             child.answer(type(None), deadline)
             child.ask(WarmUp(), Warmed, deadline)
             before = ours(child, deadline)

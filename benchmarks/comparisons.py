@@ -159,6 +159,7 @@ def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
                 "network": " @ ".join(network),
                 "block_ms": round(1e3 * comparison.BLOCK_SECONDS),
                 "turns_s": comparison.TURNS_SECONDS,
+                "call_ms": 1e3 * comparison.CALL_SECONDS,
                 "verdict": found.verdict,
                 "ratio": found.ratio,
                 "ci95": found.ci95,
@@ -228,9 +229,14 @@ def report(paths: list[Path]) -> None:
 
 
 def plan(row: dict) -> str:
-    """How its pairs were measured. Since they take turns for 1.5 s, networks of half a block or
-    more a call are compared call by call."""
-    return f"{row.get('turns_s', 3):g} s of turns of {row['block_ms']} ms"
+    """How its pairs were measured. When they took turns for 1.5 s, networks of half a block or more
+    a call were compared call by call; twins are since `call_ms` is."""
+    turns = f"{row.get('turns_s', 3):g} s of turns of {row['block_ms']} ms"
+    return (
+        f"{turns} of twins, of single calls from {row['call_ms']:g} ms on"
+        if "call_ms" in row
+        else turns
+    )
 
 
 def by_percent(rows: list[dict]) -> dict[int, list[dict]]:

@@ -11,20 +11,21 @@ from bench.cache import require_intact
 from bench.environment import environment
 from bench.errors import BenchError
 from bench.load import Watch
-from bench.machine import observe, pin, usable_threads
-from bench.messages import Block, Measure, Observed, Sampled, Warmed
+from bench.machine import observe, pin, threads_each
+from bench.messages import Block, Measure, Observed, Sampled, Turned, Turns, Warmed
 from bench.pool import read as read_pool
+from bench.stages import turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.contracts import Runner
-    from bench.messages import Command
+    from bench.messages import Command, Ends
     from bench.teller import Teller
 
 
 def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Observed:
-    """Answer the commands: WarmUp, any number of Blocks, Finish.
+    """Answer the commands: WarmUp, any number of Blocks or Turns, Finish.
 
     What is ready when WarmUp comes (imports, inputs) can be made ready by several processes at the
     same time; from then on only one of them works at a time.
@@ -39,7 +40,7 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
     next(commands)
     tell.at("open")
     with ExitStack() as opened:
-        threads = how.threads or max(1, usable_threads() // how.streams)
+        threads = threads_each(how)
         pin(threads * how.streams)
         with timing.lap() as load:
             sessions = opened.enter_context(
@@ -69,6 +70,9 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
         rest()
         tell.done(Warmed(load.ns, first, tuple(warmup), stable))
         for command in commands:
+            if isinstance(command, Turns):
+                tell.done(_turned(command, request.partner, stopwatch, rest, watch))
+                continue
             if not isinstance(command, Block):
                 break
             timing.make_way()
@@ -90,6 +94,28 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
     if device and not observe().board:  # of several GPUs, the one that it ran on
         seen = replace(seen, hardware=device.name)
     return Observed(seen, peak_rss_bytes, found)
+
+
+def _turned(
+    command: Turns,
+    partner: Ends | None,
+    stopwatch: timing.Stopwatch | timing.Streams,
+    rest: Callable[[], None],
+    watch: Watch,
+) -> Turned:
+    """A spell of turns. It is watched as a whole, for to look at the machine takes as long as a
+    short network: what the partner used meanwhile is counted as others' (`load.of_two`)."""
+    assert partner is not None
+
+    def block() -> list[int]:
+        samples = stopwatch.block(command.block_seconds)[1]
+        rest()
+        return samples
+
+    with watch:
+        taken = turns.take(command, partner, block)
+    watch.count(sum(map(len, taken)))
+    return Turned(tuple(taken))
 
 
 def _text(value: object) -> str | None:

@@ -17,7 +17,7 @@ from bench.content import fingerprint
 from bench.contracts import Compiler
 from bench.datasets import images
 from bench.errors import BenchError, StageError
-from bench.machine import observe, usable_threads
+from bench.machine import observe, threads_each
 from bench.messages import Describe, Described, Export, Exported, Inputs, Prepare, Prepared, Timed
 from bench.modelref import ModelRef
 from bench.pool import read as read_pool
@@ -188,7 +188,7 @@ def _check(
     """Check the artifact; where that cannot run here, what it was compiled from, on ONNX Runtime;
     None where that is the exported file itself."""
     how = request.job.procedure
-    threads = how.threads or max(1, usable_threads() // how.streams)
+    threads = threads_each(how)
     runner, target, what = builder.runner, builder.target, built
     if builder.ahead:
         if not isinstance(runner, Compiler):
