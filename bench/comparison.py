@@ -1,8 +1,8 @@
 """Is B slower than A? A measurement of its own, and its answer.
 
 Pairs of fresh processes, one of each side, live at the same time and run in turns: short blocks, on
-the same cores, so that whatever the machine does it does to both; who begins is drawn at random, a
-few times a second. One pair gives one ratio. Pairs are added until the interval of their centre
+the same cores, so that whatever the machine does it does to both; who begins is drawn at random.
+One pair gives one ratio. Pairs are added until the interval of their centre
 lies on one side of half the margin, or time is up.
 
 The margin is the smallest change that matters. A change as large is told; none is SAME; half of it
@@ -48,8 +48,6 @@ CALL_SECONDS = 0.0015
 NEAR = 1.25
 #: The first call after a pause counts of calls as long as this: they would be too few.
 LONG_SECONDS = 0.05
-#: How long they go on taking turns before who begins is drawn anew.
-SPELL_SECONDS = 0.2
 #: For how long the two of a pair take turns: briefly, for two processes of the same network differ,
 #: most likely by where in memory its tensors lie, and only more pairs average that out
 #: (`docs/architecture.md`)...
@@ -266,11 +264,11 @@ def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
         uncounted = int(not block_seconds and min(steps_seconds) < LONG_SECONDS)
         deadline = Deadline.after(PATIENCE_SECONDS + 4 * MIN_TURNS * sum(steps_seconds))
         blocks: tuple[list[tuple[int, ...]], ...] = ([], [])
-        turns, most = Deadline.after(TURNS_SECONDS), Deadline.after(MOST_TURNS_SECONDS)
-        while turns.left() or len(blocks[0]) < (ENOUGH_TURNS if most.left() else MIN_TURNS):
+        most = Deadline.after(MOST_TURNS_SECONDS)
+        while len(blocks[0]) < (ENOUGH_TURNS if most.left() else MIN_TURNS):
             first = random.choice(order)
             for i in (1 - first, first):  # who begins is not disturbed by what the other is told
-                children[i].tell(Turns(SPELL_SECONDS, block_seconds, i == first, uncounted))
+                children[i].tell(Turns(TURNS_SECONDS, block_seconds, i == first, uncounted))
             for i in (0, 1):
                 blocks[i].extend(children[i].answer(Turned, deadline).blocks_ns)
         loads = [children[i].ask(Finish(), Observed, deadline).load for i in (0, 1)]

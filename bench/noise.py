@@ -40,7 +40,7 @@ TARGET = "cpu-ort-fp32"
 #: half-widths.
 FOUND = 2 * (1 + 1.645 / stats.Z95)
 #: Fewer pairs say nothing of their spread.
-LEAST = 4
+LEAST = 3
 
 
 def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:

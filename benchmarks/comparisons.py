@@ -160,6 +160,7 @@ def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
                 "block_ms": round(1e3 * comparison.BLOCK_SECONDS),
                 "turns_s": comparison.TURNS_SECONDS,
                 "call_ms": 1e3 * comparison.CALL_SECONDS,
+                "together": True,
                 "verdict": found.verdict,
                 "ratio": found.ratio,
                 "ci95": found.ci95,
@@ -231,12 +232,11 @@ def report(paths: list[Path]) -> None:
 def plan(row: dict) -> str:
     """How its pairs were measured. When they took turns for 1.5 s, networks of half a block or more
     a call were compared call by call; twins are since `call_ms` is."""
-    turns = f"{row.get('turns_s', 3):g} s of turns of {row['block_ms']} ms"
-    return (
-        f"{turns} of twins, of single calls from {row['call_ms']:g} ms on"
-        if "call_ms" in row
-        else turns
-    )
+    said = f"{row.get('turns_s', 3):g} s of turns of {row['block_ms']} ms"
+    if "call_ms" in row:
+        said += f" (single calls from {row['call_ms']:g} ms on) of twins"
+        said += ", which open at the same time" if "together" in row else " in spells of 0.2 s"
+    return said
 
 
 def by_percent(rows: list[dict]) -> dict[int, list[dict]]:

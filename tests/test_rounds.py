@@ -45,6 +45,7 @@ class Blocks:
         self.first: list[int] = []
         self.seconds: set[float] = set()
         self.uncounted: set[int] = set()
+        self.asked_seconds: set[float] = set()
 
     def child(self, i: int) -> Any:
         self.started.append(i)
@@ -82,6 +83,7 @@ class _Child:
         if self._told.first:
             self._blocks.first.append(self._i)
         self._blocks.uncounted.add(self._told.uncounted)
+        self._blocks.asked_seconds.add(self._told.seconds)
         turns = [self._blocks.sampled(self._i, self._told.block_seconds)] * LEAST_TURNS
         return Turned(tuple(turn.block_ns for turn in turns))
 
@@ -318,7 +320,8 @@ def test_who_is_started_and_who_is_first_are_drawn(pair: Any) -> None:
     assert min(first.values()) >= 15, "of 60, each of the two: 15 to 45 in all but 1 in 10,000"
 
 
-def test_a_pair_goes_on_for_its_time(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_is_asked_for_its_time(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "TURNS_SECONDS", 0.05)
-    found = pair(Blocks((1e6, 1e6)))
-    assert len(found.a_ns) == len(found.b_ns) > comparison.ENOUGH_TURNS
+    blocks = Blocks((1e6, 1e6))
+    pair(blocks)
+    assert blocks.asked_seconds == {0.05}, "at once: a pause between two turns empties the caches"

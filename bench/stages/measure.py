@@ -28,16 +28,17 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
     """Answer the commands: WarmUp, any number of Blocks or Turns, Finish.
 
     What is ready when WarmUp comes (imports, inputs) can be made ready by several processes at the
-    same time; from then on only one of them works at a time.
+    same time; from then on only one of them works at a time. Two that take turns open their
+    artifacts before that, both at the same time: their memory is then alike, too.
     """
     job, how, built = request.job, request.job.procedure, request.timed.built
     require_intact(built)
     runner = plugins.runner(job.target.runner)
     runner.probe(job.target)  # imports the runtime, so that loading is loading
     pool = read_pool(request.timed.pool, how.batch)
-    tell.done(None)
-
-    next(commands)
+    if not request.partner:
+        tell.done(None)
+        next(commands)
     tell.at("open")
     with ExitStack() as opened:
         threads = threads_each(how)
@@ -48,6 +49,9 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
                     built, job.target, batch=how.batch, threads=threads, streams=how.streams
                 )
             )
+        if request.partner:
+            tell.done(None)
+            next(commands)
         tell.at("time")
         several = how.streams > 1
         stopwatches = [
