@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import sys
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,9 @@ def test_twins_do_not_outlive_the_one_that_made_them(side: Callable[..., Side]) 
         for i in (0, 1):
             with pytest.raises(ChildError, match="killed by SIGKILL"):
                 children[i].ask(WarmUp(), Warmed, Deadline.after(20))
+    dying = Deadline.after(20)  # they are no children of ours, to be waited for
+    while any(map(alive, pids)) and dying.left():
+        time.sleep(0.01)
     assert not any(map(alive, pids))
 
 

@@ -252,7 +252,8 @@ def test_what_doctor_says_that_a_comparison_finds_is_found_in_95_of_100() -> Non
     scatter = [0.01 * NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
     pairs = [Pair(((10**9,),), ((round(1e9 * np.exp(x)),),), ()) for x in scatter]
     side: Any = None
-    told = expectations(Comparison(side, side, Rules(), pairs, seconds=60.0))
+    found = Comparison(side, side, Rules(), pairs, seconds=60.0)
+    told = expectations(found, found)
     change = told["comparison_finds_percent"]["60"] / 100
     rng = np.random.default_rng(0)
     rules = Rules(margin=change)
