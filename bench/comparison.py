@@ -2,8 +2,8 @@
 
 Pairs of fresh processes, one of each side, live at the same time and run in turns: short blocks, on
 the same cores, so that whatever the machine does it does to both; who begins is drawn at random.
-One pair gives one ratio. Pairs are added until the interval of their centre
-lies on one side of half the margin, or time is up.
+One pair gives one ratio. Pairs are added until the interval of their centre lies on one side of
+half the margin, or time is up.
 
 The margin is the smallest change that matters. A change as large is told; none is SAME; half of it
 is where the two meet, and what lies close to that may be told either way, or remain UNSURE.

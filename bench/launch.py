@@ -47,6 +47,12 @@ class ChildError(BenchError):
         self.details = details
 
 
+def not_started(error: OSError) -> ChildError:
+    """No memory, no process, no file descriptor was left for it."""
+    said = f"a process cannot be started: {error.strerror or error}"
+    return ChildError(Failure("target", "spawn", said), "")
+
+
 class Process(Protocol):
     """What `Child` needs of a process: `subprocess.Popen`'s part of it."""
 
@@ -89,9 +95,8 @@ class Child:
         self._pending: list[bytes] = [b""]
         try:
             self._process, self.stderr = running or _spawned(python or sys.executable, inherit)
-        except OSError as error:  # no memory, no process, no file left for it
-            said = f"a process cannot be started: {error.strerror or error}"
-            raise ChildError(Failure(self._stage, "spawn", said), "") from error
+        except OSError as error:
+            raise not_started(error) from error
         self._send(asked)
 
     def __enter__(self) -> Child:

@@ -52,12 +52,14 @@ def measure(cache: Path, seconds: float, threads: int | None) -> dict[str, Any]:
     side = Side(Asked("canary", Job("canary", target, procedure=how)), canary.MODEL, built, ())
     rules = comparison.Rules(max_seconds=seconds / 2, early=False, if_late=HANGS)
     no_twin = replace(side, asked=replace(side.asked, python=sys.executable))
-    halves = [comparison.compare(side, other, rules) for other in (no_twin, side)]
-    for found in halves:
+    halves = []
+    for other in (no_twin, side):
+        found = comparison.compare(side, other, rules)
         if found.failure:
             raise found.failure
         if len(found.pairs) < LEAST:
             raise UsageError(f"{seconds:g} s are too short to say anything: raise --seconds")
+        halves.append(found)
     return {
         "threads": threads,
         "seconds": sum(found.seconds for found in halves),

@@ -12,9 +12,8 @@ import sys
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
-from bench.launch import Child, ChildError
+from bench.launch import Child, ChildError, not_started
 from bench.messages import Ended, Lead, Twins
-from bench.records import Failure
 from bench.timing import Deadline
 
 if TYPE_CHECKING:
@@ -38,9 +37,8 @@ def started(
         begin = _twins if alike(a, b) else _strangers
         try:
             children = living.enter_context(begin(sides, order, patience))
-        except OSError as error:  # no file descriptor left for a pipe
-            said = f"a process cannot be started: {error.strerror or error}"
-            raise ChildError(Failure("target", "spawn", said), "") from error
+        except OSError as error:
+            raise not_started(error) from error
         for i in order:
             children[i].answer(type(None), patience(i))
         yield children
@@ -76,15 +74,16 @@ def _twins(
     """One interpreter that becomes two when it has imported what both need."""
     side = sides[0]
     with ExitStack() as living:
-        with _pipes() as ends, _pipes() as asked, _pipes() as answered:
-            leads = [Lead(asked[i][0], answered[i][1], ends[i]) for i in order]
-            ours = {  # the other ends of those pipes
-                i: (
-                    living.enter_context(os.fdopen(os.dup(asked[1 - i][1]), "wb")),
-                    living.enter_context(os.fdopen(os.dup(answered[1 - i][0]), "rb")),
-                )
-                for i in order
-            }
+        with ExitStack() as theirs:
+            ends = theirs.enter_context(_pipes())
+            leads: list[Lead] = []
+            ours: list[tuple[IO[bytes], IO[bytes]]] = []
+            for i in order:
+                reads, ask = theirs.enter_context(_pipe())
+                hear, answers = theirs.enter_context(_pipe())
+                leads.append(Lead(reads, answers, ends[i]))
+                stdin = living.enter_context(os.fdopen(os.dup(ask), "wb"))
+                ours.append((stdin, living.enter_context(os.fdopen(os.dup(hear), "rb"))))
             request = Twins(side.job.target, (leads[0], leads[1]))
             inherit = [end for lead in leads for end in lead.ends]
             maker = Child(request, python=side.asked.python, inherit=tuple(inherit))
@@ -92,8 +91,8 @@ def _twins(
         pids = maker.answer(list[int], patience(0))
         endings = _Endings(maker)
         children = {}
-        for i, pid in zip(order, pids, strict=True):
-            twin = _Twin(pid, *ours[i], endings)
+        for i, pid, files in zip(order, pids, ours, strict=True):
+            twin = _Twin(pid, *files, endings)
             stderr = os.fdopen(os.dup(maker.stderr.fileno()), "rb")
             child = Child(sides[i].request(ends[i]), running=(twin, stderr))
             children[i] = living.enter_context(child)

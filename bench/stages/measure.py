@@ -36,9 +36,14 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
     runner = plugins.runner(job.target.runner)
     runner.probe(job.target)  # imports the runtime, so that loading is loading
     pool = read_pool(request.timed.pool, how.batch)
-    if not request.partner:
+
+    def ready() -> None:
+        """Say so, and wait for WarmUp."""
         tell.done(None)
         next(commands)
+
+    if not request.partner:
+        ready()
     tell.at("open")
     with ExitStack() as opened:
         threads = threads_each(how)
@@ -50,8 +55,7 @@ def measure(request: Measure, tell: Teller, commands: Iterator[Command]) -> Obse
                 )
             )
         if request.partner:
-            tell.done(None)
-            next(commands)
+            ready()
         tell.at("time")
         several = how.streams > 1
         stopwatches = [

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 from bench import plugins
 from bench.messages import Ended
-from bench.stages import measure
+from bench.stages import measure  # noqa: F401 (once, for both twins)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 def become_two(request: Twins, tell: Teller, serve: Callable[[IO[bytes]], NoReturn]) -> None:
     """Have `serve` answer each twin's request in that twin, and stay to tell how they end."""
-    assert measure  # imported for the twins
     plugins.runner(request.target.runner).probe(request.target)
     pids = []
     for i, lead in enumerate(request.leads):
