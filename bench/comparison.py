@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import exp, isfinite, log
+from math import exp, inf, isfinite, log
 from random import Random
-from statistics import median, stdev
+from statistics import stdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import pairs, sides, stats
@@ -43,7 +43,9 @@ BLOCK_SECONDS = 0.015
 SLOW_SECONDS = BLOCK_SECONDS / 2
 #: ...and calls as long as this, where both sides pay about the same for that
 #: (`docs/architecture.md`): on one thread, which hands the turn on at once, of networks that take
-#: about the same time and memory, at most so many times as much.
+#: about the same time and memory, at most so many times as much. How long calls are, the quickest
+#: warm-up of all pairs says: by those of one pair, a fifth of a second apart, one network in five
+#: was not near itself.
 CALL_SECONDS = 0.0015
 NEAR = 1.25
 #: The first call after a pause counts of calls as long as this: they would be too few.
@@ -129,6 +131,8 @@ class Comparison:
     pairs: list[Pair] = field(default_factory=list)
     seconds: float = 0.0
     failure: ChildError | None = None
+    #: How long a call of A and one of B take where nothing disturbs it, as far as is known.
+    steps_seconds: list[float] = field(default_factory=lambda: [inf, inf])
 
     @property
     def log_ratio(self) -> tuple[float, float, float]:
@@ -238,7 +242,7 @@ def compare(
     while not found.out_of_time and not (rules.early and found.clear):
         with lap() as taken:
             try:
-                found.pairs.append(_pair(a, b, random, rules.if_late))
+                found.pairs.append(_pair(a, b, random, rules.if_late, found.steps_seconds))
             except ChildError as failed:
                 found.failure = failed
                 break
@@ -247,8 +251,9 @@ def compare(
     return found
 
 
-def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
-    """One pair of fresh processes. Which is started, loaded and timed first is drawn each time."""
+def _pair(a: Side, b: Side, random: Random, if_late: str, steps_seconds: list[float]) -> Pair:
+    """One pair of fresh processes. Which is started, loaded and timed first is drawn each time.
+    What its warm-up says of how long a call takes is added to `steps_seconds`."""
 
     def patience(i: int) -> Deadline:
         """Each step anew: some networks take minutes to load, and are compiled then."""
@@ -259,7 +264,8 @@ def _pair(a: Side, b: Side, random: Random, if_late: str) -> Pair:
     with pairs.started(a, b, order, patience) as children:
         random.shuffle(order)
         warmed = [children[i].ask(WarmUp(), Warmed, patience(i)) for i in order]
-        steps_seconds = [median(each.warmup_ns) / 1e9 for each in warmed]
+        for i, each in zip(order, warmed, strict=True):
+            steps_seconds[i] = min(steps_seconds[i], stats.undisturbed(each.warmup_ns) / 1e9)
         block_seconds = _block_seconds(a, b, steps_seconds)
         uncounted = int(not block_seconds and min(steps_seconds) < LONG_SECONDS)
         deadline = Deadline.after(PATIENCE_SECONDS + 4 * MIN_TURNS * sum(steps_seconds))

@@ -92,7 +92,7 @@ def ratio(over: Sequence[Sequence[int]], under: Sequence[Sequence[int]]) -> floa
     unlike the minimum it is no single call. It halves the scatter (`docs/architecture.md`).
     """
     pairs = zip(over, under, strict=False)
-    logs = [log(_undisturbed(a) / _undisturbed(b)) for a, b in pairs]
+    logs = [log(undisturbed(a) / undisturbed(b)) for a, b in pairs]
     return exp(float(np.median(_walsh_averages(logs))))
 
 
@@ -103,7 +103,8 @@ def _walsh_averages(values: Sequence[float]) -> NDArray[np.float64]:
     return ((array[:, None] + array[None, :]) / 2)[np.triu_indices(len(array))]
 
 
-def _undisturbed(block: Sequence[int]) -> float:
+def undisturbed(block: Sequence[int]) -> float:
+    """The 10th percentile: about what a call takes that nothing interrupts."""
     return float(np.quantile(np.asarray(block, np.float64), 0.1))
 
 
