@@ -6,8 +6,8 @@ false alarms at most 1 %; 3 % slower found in 99 %, 2 % in 95 %, within 60 s; 1 
 180 s and with a margin of 1 %.
 
 Eight hundred comparisons take some ten hours of a machine that does nothing else, so they are
-added to a ledger over several runs, on whatever machines there were; each run calibrates its own
-slowdowns.
+added to a ledger over several runs, on whatever machines there were; each calibrates its own
+slowdowns, or goes on with those that an earlier one on the same machine has kept in a folder.
 
     python benchmarks/comparisons.py run --minutes 60       # goes on where the ledger ends
     python benchmarks/comparisons.py report
@@ -73,24 +73,32 @@ def side(path: Path, target: str) -> sides.Side:
 
 
 def calibrated(model: str, target: str, folder: Path) -> dict[int, sides.Side]:
-    """The network, and its slower versions by percent."""
+    """The network, and its slower versions by percent; kept in the folder, if it is not there."""
+    paths = {percent: folder / f"{percent}.onnx" for percent in CONDITIONS}
+    if not folder.exists():
+        half = folder.with_suffix(".half")
+        half.mkdir(parents=True, exist_ok=True)
+        _calibrate(model, target, half)
+        half.rename(folder)
+    return {percent: side(path, target) for percent, path in paths.items()}
+
+
+def _calibrate(model: str, target: str, folder: Path) -> None:
     job = Job(model, targets.select([target], {})[0], weights="random")
     request = Prepare(job, str(default_root()), fresh=False)
     exported = Path(call(request, Prepared, Deadline.after(3600)).exported.path)
-    base = side(slowed(exported, folder / "base.onnx", SMALL), target)
+    base = side(slowed(exported, folder / "0.onnx", SMALL), target)
     columns, ratio = LARGE, 0.0
     for next_aim, seconds in ((0.08, 20), (0.03, 40), (0.02, 60)):  # nearer and nearer
-        large = side(slowed(exported, folder / f"large{columns}.onnx", columns), target)
+        large = side(slowed(exported, folder / "large.onnx", columns), target)
         rules = comparison.Rules(max_seconds=seconds, early=False)
         ratio = comparison.compare(base, large, rules).ratio
         per_column = max(ratio - 1, 0.005) / (columns - SMALL)
         columns = SMALL + round(next_aim / per_column)
-    made = {0: base}
     for percent in (1, 2, 3):
         columns = SMALL + round(percent / 100 / per_column)
-        made[percent] = side(slowed(exported, folder / f"{percent}.onnx", columns), target)
+        slowed(exported, folder / f"{percent}.onnx", columns)
     print(f"{model} @ {target}: calibrated at {ratio:.3f}", file=sys.stderr)
-    return made
 
 
 def others(a: np.ndarray, b: np.ndarray, a_one: np.ndarray, b_one: np.ndarray) -> dict[str, bool]:
@@ -118,7 +126,7 @@ def medians(blocks: list) -> np.ndarray:
     return np.array([np.median(block) for block in blocks])
 
 
-def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
+def run(into: Path, n: int, percents: list[int], minutes: float, kept: Path | None) -> None:
     done = defaultdict(int)
     for row in read([into] if into.exists() else []):
         done[row["percent"]] += 1
@@ -127,9 +135,7 @@ def run(into: Path, n: int, percents: list[int], minutes: float) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         made = {}
         for i, (model, target) in enumerate(NETWORKS):
-            folder = Path(scratch) / str(i)
-            folder.mkdir()
-            made[model, target] = calibrated(model, target, folder)
+            made[model, target] = calibrated(model, target, (kept or Path(scratch)) / str(i))
         random = Random(started)
         before: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         while left := [percent for percent in percents if done[percent] < n]:
@@ -302,10 +308,11 @@ running.add_argument("--into", type=Path, default=LEDGER)
 running.add_argument("--n", type=int, default=200)
 running.add_argument("--percent", type=int, nargs="*", default=[0, 3, 2, 1])
 running.add_argument("--minutes", type=float, default=600.0)
+running.add_argument("--kept", type=Path, help="folder of slowed networks, made if it is missing")
 reporting = commands.add_parser("report")
 reporting.add_argument("files", type=Path, nargs="*", default=[LEDGER])
 given = parser.parse_args()
 if given.command == "run":
-    run(given.into, given.n, given.percent, given.minutes)
+    run(given.into, given.n, given.percent, given.minutes, given.kept)
 else:
     report(given.files)
