@@ -242,7 +242,7 @@ def compare(
     while not found.out_of_time and not (rules.early and found.clear):
         with lap() as taken:
             try:
-                found.pairs.append(_pair(a, b, random, rules.if_late, found.steps_seconds))
+                found.pairs.append(_pair(found, random))
             except ChildError as failed:
                 found.failure = failed
                 break
@@ -251,13 +251,14 @@ def compare(
     return found
 
 
-def _pair(a: Side, b: Side, random: Random, if_late: str, steps_seconds: list[float]) -> Pair:
-    """One pair of fresh processes. Which is started, loaded and timed first is drawn each time.
-    What its warm-up says of how long a call takes is added to `steps_seconds`."""
+def _pair(found: Comparison, random: Random) -> Pair:
+    """The next pair of fresh processes. Which is started, loaded and timed first is drawn each
+    time. What its warm-up says of how long a call takes is kept with the comparison."""
+    a, b, steps_seconds = found.a, found.b, found.steps_seconds
 
     def patience(i: int) -> Deadline:
         """Each step anew: some networks take minutes to load, and are compiled then."""
-        return Deadline.after((a, b)[i].job.procedure.timeout_seconds, if_late)
+        return Deadline.after((a, b)[i].job.procedure.timeout_seconds, found.rules.if_late)
 
     order = [0, 1]
     random.shuffle(order)

@@ -73,7 +73,8 @@ def side(path: Path, target: str) -> sides.Side:
 
 
 def calibrated(model: str, target: str, folder: Path) -> dict[int, sides.Side]:
-    """The network, and its slower versions by percent; kept in the folder, if it is not there."""
+    """The network, and its slower versions by percent: those in the folder, which is made where it
+    is missing."""
     paths = {percent: folder / f"{percent}.onnx" for percent in CONDITIONS}
     if not folder.exists():
         half = folder.with_suffix(".half")
