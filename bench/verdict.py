@@ -86,8 +86,10 @@ def _interval(half_width: float, how: Procedure, elsewhere: int | None) -> Itera
             remedy = "measure for longer"
         if elsewhere == 1:
             what = "the blocks of its one process leave the median open by"
-        wanted = f"wanted ±{how.rel_error:.1%}"
-        yield f"{what} ±{half_width:.1%}, {wanted}: quieten the machine, or {remedy}"
+        found, wanted = f"{half_width:.1%}", f"{how.rel_error:.1%}"
+        if found == wanted:  # as a miss by a hair would read
+            found = f"{half_width:.3%}"
+        yield f"{what} ±{found}, wanted ±{wanted}: quieten the machine, or {remedy}"
 
 
 def _warm_up(measurement: Measurement) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +65,18 @@ def test_one_process_says_nothing_of_others() -> None:
     verdict, reasons = judged(replace(calm, processes=calm.processes[:1]))
     assert verdict == "NOISY"
     assert [reason for reason in reasons if "how far fresh ones differ is not known" in reason]
+
+
+def test_an_interval_that_missed_by_a_hair_does_not_read_as_the_one_wanted() -> None:
+    calm = loaded()
+    half_width = stats.relative_half_width(
+        stats.median_interval([run.blocks_ns for run in calm.processes])
+    )
+    verdict, (reason,) = judged(calm, rel_error=0.9999 * half_width)
+    found, wanted = re.findall(r"±([\d.]+)%", reason)
+    assert verdict == "NOISY"
+    assert float(found) == pytest.approx(100 * half_width, abs=0.0005)
+    assert found != wanted
 
 
 def test_an_interval_that_was_not_reached_is_noisy_and_a_wide_one_invalid() -> None:
